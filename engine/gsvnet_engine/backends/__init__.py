@@ -1,0 +1,63 @@
+"""The runtimes that can execute a bundle. None is imported before it is chosen."""
+
+from typing import TYPE_CHECKING
+
+from gsvnet_engine.errors import BackendError, UsageError
+
+if TYPE_CHECKING:
+    from gsvnet_engine.backends.base import Backend
+
+BACKENDS = ("openvino", "onnxruntime")  # in the order in which "auto" tries them
+CPU_PRECISIONS = ("f32", "bf16")
+MEND = "install gsvnet-engine[cpu] (see README, Install)"
+
+
+class NotInstalledError(BackendError):
+    """The runtime's package is not there at all."""
+
+
+def choose(name: str = "auto", cpu_precision: str = "f32") -> "Backend":
+    """The backend of that name, or the first of BACKENDS that this machine has.
+
+    Raises BackendError, saying what to install, where there is none.
+    """
+    if cpu_precision not in CPU_PRECISIONS:
+        raise UsageError(f"cpu precision must be one of {', '.join(CPU_PRECISIONS)}, not {cpu_precision!r}")
+    if name in BACKENDS:
+        return open_backend(name, cpu_precision)
+    if name != "auto":
+        raise UsageError(f"backend must be one of auto, {', '.join(BACKENDS)}, not {name!r}")
+    reasons = []
+    for candidate in BACKENDS:
+        try:
+            return open_backend(candidate, cpu_precision)
+        except BackendError as error:
+            reasons.append(error)
+    if all(isinstance(reason, NotInstalledError) for reason in reasons):
+        raise BackendError(f"no inference runtime is installed: {MEND}")
+    raise BackendError("; ".join(str(reason) for reason in reasons))
+
+
+def open_backend(name: str, cpu_precision: str) -> "Backend":
+    """One of BACKENDS.
+
+    Raises BackendError where it is missing, broken or cannot compute in that precision.
+    """
+    try:
+        if name == "openvino":
+            from gsvnet_engine.backends.openvino import OpenVino
+
+            return OpenVino(cpu_precision)
+        if cpu_precision != "f32":
+            raise BackendError(
+                f"onnxruntime: computes in f32 only; use the openvino backend for {cpu_precision}"
+            )
+        from gsvnet_engine.backends.onnxruntime import OnnxRuntime
+
+        return OnnxRuntime()
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise BackendError(f"{name}: needs {error.name}, which is missing: {MEND}") from error
+        raise NotInstalledError(f"{name}: is not installed: {MEND}") from error
+    except ImportError as error:
+        raise BackendError(f"{name}: is installed but does not load: {error}") from error

@@ -1,0 +1,102 @@
+"""OpenVINO on the CPU: each graph compiled for its exact sizes, in a precision that is always stated."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gsvnet_engine import bundle as names
+from gsvnet_engine.backends.base import (
+    Float32,
+    GraphSession,
+    Port,
+    Runner,
+    Signature,
+    check_ports,
+    translated,
+)
+from gsvnet_engine.bundle import Bundle
+from gsvnet_engine.errors import BackendError, BundleError
+from gsvnet_engine.geometry import Sizes
+
+if TYPE_CHECKING:
+    import openvino
+
+_TYPES = {"f32": "float32", "i64": "int64"}
+
+
+class OpenVino:
+    """Runs propagate.plain.onnx: OpenVINO does not know ONNX local functions.
+
+    `precision`: "f32", or "bf16" where the processor has it. Left alone, OpenVINO would choose bf16 by
+    itself.
+    """
+
+    name = "openvino"
+
+    def __init__(self, precision: str = "f32") -> None:
+        import openvino
+
+        self.precision = precision
+        self._openvino = openvino
+        self._core = openvino.Core()
+        if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise BackendError("openvino: this processor has no bf16 arithmetic; use --cpu-precision f32")
+
+    def open(self, bundle: Bundle, sizes: Sizes, threads: int | None) -> GraphSession:
+        def load(expected: Signature) -> Runner:
+            return self._load(bundle, expected, threads)
+
+        return GraphSession(load, bundle, sizes, names.PROPAGATE_PLAIN)
+
+    def _load(self, bundle: Bundle, expected: Signature, threads: int | None) -> Runner:
+        where = str(bundle.path / expected.graph)
+        data = bundle.graph(expected.graph)
+        settings: dict[str, str | int] = {
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        with translated(BundleError, f"{where}: openvino cannot load it"):
+            model = self._core.read_model(data)
+            check_ports(where, _ports(model.inputs), _ports(model.outputs), expected)
+            self._fix(model, expected)
+            check_ports(where, _ports(model.inputs), _ports(model.outputs), _without_constants(expected))
+            request = self._core.compile_model(model, "CPU", settings).create_infer_request()
+        outputs = list(expected.outputs)
+
+        def run(inputs: dict[str, Float32]) -> Sequence[Float32]:
+            # share_outputs stays off: S_t is fed back as the next input; that run must not overwrite it.
+            with translated(BackendError, f"{where}: openvino failed"):
+                results = request.infer(inputs, share_inputs=True, share_outputs=False)
+                return [results[name] for name in outputs]
+
+        return run
+
+    def _fix(self, model: "openvino.Model", expected: Signature) -> None:
+        """Make constant inputs part of the model, and give the others their sizes: no shape is dynamic."""
+        for name, value in expected.constants.items():
+            parameter = model.input(name).get_node()
+            constant = self._openvino.opset13.constant(np.array(value, np.int64))
+            parameter.output(0).replace(constant.output(0))
+            model.remove_parameter(parameter)
+        model.reshape({name: list(shape) for name, shape in expected.inputs.items()})
+
+
+def _without_constants(expected: Signature) -> Signature:
+    return Signature(expected.graph, expected.inputs, expected.outputs)
+
+
+def _ports(ports: "Sequence[openvino.Output]") -> list[Port]:
+    return [_port(port) for port in ports]
+
+
+def _port(port: "openvino.Output") -> Port:
+    name = port.get_any_name() if port.get_names() else "(unnamed)"
+    type_name = port.get_element_type().get_type_name()
+    shape = port.get_partial_shape()
+    sides = (
+        [None if side.is_dynamic else side.get_length() for side in shape] if shape.rank.is_static else None
+    )
+    return Port(name, sides, _TYPES.get(type_name, type_name))

@@ -1,0 +1,382 @@
+"""A bundle: a folder with a manifest and its ONNX graphs, checked in full before anything runs.
+
+Nothing outside the folder is ever read, and a graph reaches a runtime only as the bytes whose hash the
+manifest gives.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from stat import S_ISREG
+from typing import Any, NoReturn
+
+from gsvnet_engine.errors import BundleError, InputError
+from gsvnet_engine.geometry import Fixed, Geometry, KeyframeSize, Scaled, ShortSide, Size, Sizes, WorkingSize
+from gsvnet_engine.onnx_wire import has_external_data
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+KEYFRAME, PROPAGATE, LABELS = "keyframe.onnx", "propagate.onnx", "labels.onnx"
+PROPAGATE_PLAIN, LABELS_PLAIN, WARP_PLAIN = "propagate.plain.onnx", "labels.plain.onnx", "warp.plain.onnx"
+REQUIRED_GRAPHS = (KEYFRAME, PROPAGATE, LABELS, PROPAGATE_PLAIN, LABELS_PLAIN)
+GRAPHS = (*REQUIRED_GRAPHS, WARP_PLAIN)  # warp: for evaluation only, so a bundle may leave it out
+PRECISIONS = ("fp32", "fp16", "int8")
+
+_MODELS = Path(__file__).parent / "models"
+_LARGEST_MANIFEST = 1 << 20
+_LARGEST_GRAPH = 2 << 30  # protobuf's own limit
+_LARGEST_SIDE = 8192
+_LARGEST_AREA = _LARGEST_SIDE * _LARGEST_SIDE
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """A class: its name and its colour (red, green, blue) in 0..255."""
+
+    name: str
+    color: tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Parameters and multiply-accumulates (MACs) of "keyframe" and "propagate", for sources of size `at`."""
+
+    at: Size
+    parameters: Mapping[str, int]
+    macs: Mapping[str, int]
+
+    def scaled(self, geometry: Geometry, size: Size) -> "Cost":
+        """The cost for sources of another size: MACs in proportion to the area that each network works on."""
+        then, now = geometry.plan(*self.at), geometry.plan(*size)
+
+        def scale(part: str, before: Size, after: Size) -> int:
+            return self.macs[part] * after[0] * after[1] // (before[0] * before[1])
+
+        macs = {
+            "keyframe": scale("keyframe", then.keyframe, now.keyframe),
+            "propagate": scale("propagate", then.grid, now.grid),
+        }
+        return Cost(at=size, parameters=self.parameters, macs=macs)
+
+    def mean_macs(self, interval: int) -> float:
+        """MACs of a frame on average: one keyframe, then interval - 1 propagated frames."""
+        return (self.macs["keyframe"] + (interval - 1) * self.macs["propagate"]) / interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """manifest.json, format version 1.
+
+    `graphs`: file name -> sha256; `license`: SPDX; `accuracy`: free form.
+    """
+
+    format_version: int
+    name: str
+    classes: tuple[ClassInfo, ...]
+    working_size: WorkingSize
+    keyframe_size: KeyframeSize
+    precision: str
+    interval: int
+    license: str
+    trained_on: tuple[str, ...]
+    accuracy: Mapping[str, Any]
+    cost: Cost | None
+    graphs: Mapping[str, str]
+
+    @property
+    def geometry(self) -> Geometry:
+        return Geometry(working=self.working_size, keyframe=self.keyframe_size)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose manifest has been checked. Graphs are read, hashed and kept on first use."""
+
+    path: Path
+    manifest: Manifest
+    _bytes: dict[str, bytes] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def open(cls, bundle: "str | Path | Bundle") -> "Bundle":
+        """The bundle shipped under that name ("street"), or the one in that folder (or manifest.json).
+
+        Raises BundleError where anything about it is wrong, except for the graphs' bytes: `graph` checks
+        those.
+        """
+        if isinstance(bundle, Bundle):
+            return bundle
+        folder = _folder(bundle)
+        manifest = read_manifest(folder / MANIFEST)
+        for name in manifest.graphs:
+            _checked_path(folder, name)
+        return cls(folder, manifest)
+
+    def graph(self, name: str) -> bytes:
+        """The graph's bytes, self-contained and with the hash that the manifest gives."""
+        if name not in self._bytes:
+            self._bytes[name] = self._read(name)
+        return self._bytes[name]
+
+    def verify(self) -> None:
+        """Read and check every graph now."""
+        for name in self.manifest.graphs:
+            self.graph(name)
+
+    def plan(self, height: int, width: int) -> Sizes:
+        """All sizes for a source of height x width pixels.
+
+        Raises InputError for a shape that no working size suits.
+        """
+        sizes = self.manifest.geometry.plan(height, width)
+        for h, w in (sizes.working, sizes.keyframe):
+            if h < 1 or w < 1 or h * w > _LARGEST_AREA:
+                raise InputError(
+                    f"a picture of {width}x{height} would be worked on at {w}x{h} by bundle "
+                    f"{self.manifest.name}: crop it, or use a bundle with another working size"
+                )
+        return sizes
+
+    def _read(self, name: str) -> bytes:
+        expected = self.manifest.graphs.get(name)
+        if expected is None:
+            raise BundleError(
+                f"{self.path / MANIFEST}: graphs: {name} is not listed; export the bundle again to have it"
+            )
+        path = _checked_path(self.path, name)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
+        if hashlib.sha256(data).hexdigest() != expected:
+            raise BundleError(
+                f"{path}: its sha256 is not the one in {MANIFEST}; the file was changed or damaged: "
+                "copy the bundle anew or export it again"
+            )
+        try:
+            external = has_external_data(data)
+        except ValueError as error:
+            raise BundleError(f"{path}: is not an ONNX graph ({error}); export the bundle again") from error
+        if external:
+            raise BundleError(
+                f"{path}: keeps weights in other files; export the bundle again with them inside"
+            )
+        return data
+
+
+def shipped_bundles() -> list[str]:
+    """Names of the bundles inside this package."""
+    return sorted(path.parent.name for path in _MODELS.glob(f"*/{MANIFEST}"))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The checked content of a manifest.json. Keys that this version does not know are left alone."""
+    top = _Reader(str(path), _load_json(path))
+    version = top.integer("format_version", 1, None)
+    if version > FORMAT_VERSION:
+        top.fail(
+            "format_version",
+            f"is {version} and this gsvnet-engine reads up to {FORMAT_VERSION}; update gsvnet-engine",
+        )
+    return Manifest(
+        format_version=version,
+        name=top.text("name"),
+        classes=_classes(top),
+        working_size=_working_size(top),
+        keyframe_size=_keyframe_size(top.object("keyframe_size")),
+        precision=top.choice("precision", PRECISIONS),
+        interval=top.integer("interval", 1, 1000),
+        license=top.text("license"),
+        trained_on=tuple(item.whole_text() for item in top.array("trained_on", 0, 1000)),
+        accuracy=top.object("accuracy").mapping(),
+        cost=_cost(top.object("cost")) if "cost" in top.mapping() else None,
+        graphs=_graphs(top.object("graphs")),
+    )
+
+
+def _classes(top: "_Reader") -> tuple[ClassInfo, ...]:
+    classes = tuple(
+        ClassInfo(item.text("name"), _three(item.integers("color", 3, 0, 255)))
+        for item in top.array("classes", 2, 256)
+    )
+    names = [c.name for c in classes]
+    for name in names:
+        if names.count(name) > 1:
+            top.fail("classes", f"names {name!r} twice; each class needs a name of its own")
+    return classes
+
+
+def _three(values: tuple[int, ...]) -> tuple[int, int, int]:
+    return values[0], values[1], values[2]
+
+
+def _working_size(top: "_Reader") -> WorkingSize:
+    rule = top.mapping().get("working_size", {})
+    if rule == "source":
+        return "source"
+    if not isinstance(rule, dict):
+        top.fail("working_size", f'must be "source" or {{"short_side": pixels}}, not {_shown(rule)}')
+    return ShortSide(top.object("working_size").integer("short_side", 8, _LARGEST_SIDE))
+
+
+def _keyframe_size(rule: "_Reader") -> KeyframeSize:
+    if "size" in rule.mapping():
+        height, width = rule.integers("size", 2, 8, _LARGEST_SIDE)
+        return Fixed((height, width))
+    numerator, denominator = rule.integers("scale", 2, 1, 10000)
+    if numerator > 4 * denominator:
+        rule.fail("scale", f"is {numerator}/{denominator}; at most 4 is allowed")
+    return Scaled((numerator, denominator), rule.integer("multiple", 1, 512))
+
+
+def _cost(cost: "_Reader") -> Cost:
+    height, width = cost.integers("at", 2, 1, _LARGEST_SIDE)
+    parts = ("keyframe", "propagate")
+    parameters, macs = cost.object("parameters"), cost.object("macs")
+    return Cost(
+        at=(height, width),
+        parameters={part: parameters.integer(part, 0, None) for part in parts},
+        macs={part: macs.integer(part, 0, None) for part in parts},
+    )
+
+
+def _graphs(graphs: "_Reader") -> Mapping[str, str]:
+    hashes: dict[str, str] = {}
+    for name in graphs.mapping():
+        if name not in GRAPHS:
+            graphs.fail(None, f"names {name!r}; only these may stand there: {', '.join(GRAPHS)}")
+        hashes[name] = graphs.text(name).lower()
+        if len(hashes[name]) != 64 or not set(hashes[name]) <= set("0123456789abcdef"):
+            graphs.fail(name, "must be a sha256 (64 hexadecimal digits)")
+    for name in REQUIRED_GRAPHS:
+        if name not in hashes:
+            graphs.fail(None, f"lacks {name}; export the bundle again")
+    return hashes
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Typed access to one JSON value.
+
+    `where` is the file and the keys that led to it: each failure starts with it.
+    """
+
+    where: str
+    value: Any
+
+    def fail(self, key: str | None, problem: str) -> NoReturn:
+        raise BundleError(f"{self.where}{'' if key is None else f': {key}'}: {problem}")
+
+    def mapping(self) -> dict[str, Any]:
+        if not isinstance(self.value, dict):
+            self.fail(None, f"must be an object {{...}}, not {_shown(self.value)}")
+        return self.value
+
+    def object(self, key: str) -> "_Reader":
+        inner = _Reader(f"{self.where}: {key}", self._get(key))
+        inner.mapping()
+        return inner
+
+    def array(self, key: str, fewest: int, most: int) -> "list[_Reader]":
+        values = self._get(key)
+        if not isinstance(values, list) or not fewest <= len(values) <= most:
+            self.fail(key, f"must be a list of {fewest} to {most} entries, not {_shown(values)}")
+        return [_Reader(f"{self.where}: {key}[{i}]", value) for i, value in enumerate(values)]
+
+    def text(self, key: str) -> str:
+        return _Reader(f"{self.where}: {key}", self._get(key)).whole_text()
+
+    def whole_text(self) -> str:
+        text = self.value
+        if not isinstance(text, str) or not text.strip() or len(text) > 10000 or not text.isprintable():
+            self.fail(None, f"must be a line of text, not {_shown(text)}")
+        return text
+
+    def choice(self, key: str, allowed: tuple[str, ...]) -> str:
+        value = self._get(key)
+        if value not in allowed:
+            self.fail(key, f"must be one of {', '.join(allowed)}, not {_shown(value)}")
+        return str(value)
+
+    def integer(self, key: str, least: int, most: int | None) -> int:
+        return self._whole(key, self._get(key), least, most)
+
+    def integers(self, key: str, count: int, least: int, most: int) -> tuple[int, ...]:
+        values = self._get(key)
+        if not isinstance(values, list) or len(values) != count:
+            self.fail(key, f"must be a list of {count} whole numbers, not {_shown(values)}")
+        return tuple(self._whole(key, value, least, most) for value in values)
+
+    def _whole(self, key: str, value: Any, least: int, most: int | None) -> int:
+        if type(value) is not int or value < least or (most is not None and value > most):
+            span = f"of at least {least}" if most is None else f"in {least}..{most}"
+            self.fail(key, f"must be a whole number {span}, not {_shown(value)}")
+        return value
+
+    def _get(self, key: str) -> Any:
+        if key not in self.mapping():
+            self.fail(None, f"lacks {key!r}; export the bundle again")
+        return self.value[key]
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=True)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _folder(bundle: str | Path) -> Path:
+    """The bundle's folder: a shipped name first, so that `street` means the same wherever one stands."""
+    if str(bundle) in shipped_bundles():
+        return _MODELS / str(bundle)
+    path = Path(bundle)
+    if path.name == MANIFEST:
+        path = path.parent
+    if not path.is_dir():
+        known = ", ".join(shipped_bundles()) or "none"
+        raise BundleError(
+            f"{bundle}: no such bundle; give its folder, or a name shipped with this version ({known})"
+        )
+    return path
+
+
+def _load_json(path: Path) -> Any:
+    if path.exists() and not path.is_file():  # a pipe would wait for ever
+        raise BundleError(f"{path}: is not a file; copy the bundle anew or export it again")
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_MANIFEST + 1)
+    except FileNotFoundError:
+        raise BundleError(f"{path.parent}: has no {MANIFEST}; give the folder that `export` wrote") from None
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if len(data) > _LARGEST_MANIFEST:
+        raise BundleError(f"{path}: is larger than 1 MiB; this is no bundle's manifest")
+    try:
+        return json.loads(data, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{path}: is not JSON ({error}); copy the bundle anew or export it again"
+        ) from error
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _checked_path(folder: Path, name: str) -> Path:
+    """The path of a graph: a regular file of this very folder, of a size that a graph may have."""
+    path = folder / name
+    try:
+        if path.resolve(strict=True).parent != folder.resolve():
+            raise BundleError(f"{path}: is a link that leaves the bundle; put the file itself there")
+        status = path.stat()
+    except OSError:
+        raise BundleError(f"{path}: is missing; copy the bundle anew or export it again") from None
+    if not S_ISREG(status.st_mode):
+        raise BundleError(f"{path}: is not a file; copy the bundle anew or export it again")
+    if not 0 < status.st_size <= _LARGEST_GRAPH:
+        raise BundleError(
+            f"{path}: is {status.st_size} bytes; a graph has 1 byte to 2 GiB; export the bundle again"
+        )
+    return path

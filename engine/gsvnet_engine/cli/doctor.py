@@ -1,0 +1,208 @@
+"""gsvnet-engine doctor: what this machine has, what it lacks, and how to mend it."""
+
+import json
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gsvnet_engine import __version__
+from gsvnet_engine.errors import BackendError, GsvnetError
+
+# Distributions whose versions matter in a report of a fault.
+PACKAGES = (
+    "numpy",
+    "av",
+    "typer",
+    "opencv-python",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "torch",
+    "onnx",
+    "safetensors",
+    "matplotlib",
+)
+EXPORT_PACKAGES = ("torch", "onnx", "safetensors", "matplotlib")
+_CPU_FEATURES = (
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_int8",
+    "asimd",
+    "bf16",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One finding. `detail` says what was found, or what is wrong and how to mend it."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> int:
+    """Check what this machine can run. Exit code 6 if it cannot segment a video."""
+    facts = examine()
+    print(json.dumps(facts) if as_json else "\n".join(_lines(facts)))
+    return 0 if facts["usable"] else BackendError.exit_code
+
+
+def examine() -> dict[str, Any]:
+    """All findings as JSON values; "usable": a video can be segmented here."""
+    kernels, decoding, bundle = check_kernels(), check_decoding(), check_bundle()
+    runtimes = [check_backend("openvino"), check_backend("onnxruntime")]
+    extras = [check_h264(), check_opencv(), check_export(), check_gpu()]
+    usable = kernels.ok and decoding.ok and any(runtime.ok for runtime in runtimes)
+    return {
+        "gsvnet_engine": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": cpu(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "usable": usable,
+        "checks": [asdict(check) for check in (kernels, *runtimes, decoding, bundle, *extras)],
+    }
+
+
+def check_kernels() -> Check:
+    def find() -> str:
+        from gsvnet_engine import kernels
+
+        return f"loaded, uses {kernels.instruction_set()}"
+
+    return _check("native kernels", find, "reinstall gsvnet-engine: its wheel brings the library")
+
+
+def check_backend(name: str) -> Check:
+    def find() -> str:
+        from gsvnet_engine import backends
+
+        backends.open_backend(name, "f32")
+        if name != "openvino":
+            return "f32 on the CPU"
+        try:
+            backends.open_backend(name, "bf16")
+        except BackendError:
+            return "f32 on the CPU (this processor has no bf16)"
+        return "f32 and bf16 on the CPU"
+
+    return _check(name, find, "")
+
+
+def check_decoding() -> Check:
+    def find() -> str:
+        import av
+
+        return f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
+
+    return _check("video decoding", find, "pip install --force-reinstall av")
+
+
+def check_h264() -> Check:
+    def find() -> str:
+        import av.codec
+
+        av.codec.Codec("libx264", "w")
+        return "libx264"
+
+    return _check("H.264 encoding", find, "this PyAV was built without libx264: install the wheel from PyPI")
+
+
+def check_opencv() -> Check:
+    def find() -> str:
+        import cv2
+
+        return f"OpenCV {cv2.__version__}"
+
+    return _check("OpenCV", find, "its system libraries may be missing: apt install libgl1 libglib2.0-0")
+
+
+def check_bundle() -> Check:
+    def find() -> str:
+        from gsvnet_engine.bundle import Bundle
+
+        bundle = Bundle.open("street")
+        bundle.verify()
+        return f"{len(bundle.manifest.classes)} classes, every sha256 as the manifest says"
+
+    return _check("bundle street", find, "")
+
+
+def check_export() -> Check:
+    missing = [name for name in EXPORT_PACKAGES if _version(name) is None]
+    if missing:
+        lacking = ", ".join(missing)
+        return Check(
+            name="train, export", ok=False, detail=f"no {lacking}: pip install 'gsvnet-engine[export]'"
+        )
+    return Check(name="train, export", ok=True, detail=f"torch {_version('torch')}")
+
+
+def check_gpu() -> Check:
+    driver = (
+        "an NVIDIA driver is there" if Path("/proc/driver/nvidia/version").exists() else "no NVIDIA driver"
+    )
+    detail = f"{driver}; this version has no TensorRT backend, networks run on the CPU"
+    return Check(name="GPU", ok=False, detail=detail)
+
+
+def cpu() -> dict[str, Any]:
+    """{"model", "features"} of the processor, as far as the system says."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return {"model": platform.processor() or platform.machine(), "features": []}
+    fields = dict(_field(line) for line in text.splitlines() if ":" in line)
+    present = set(fields.get("flags", fields.get("Features", "")).split())
+    return {
+        "model": fields.get("model name", platform.machine()),
+        "features": [feature for feature in _CPU_FEATURES if feature in present],
+    }
+
+
+def _field(line: str) -> tuple[str, str]:
+    key, _, value = line.partition(":")
+    return key.strip(), value.strip()
+
+
+def _check(name: str, find: Callable[[], str], mend: str) -> Check:
+    """Run `find`; whatever it raises is the finding. A check must not end the report."""
+    try:
+        return Check(name=name, ok=True, detail=find())
+    except GsvnetError as error:
+        return Check(name=name, ok=False, detail=str(error))
+    except Exception as error:
+        problem = " ".join(f"{type(error).__name__}: {error}".split())
+        return Check(name=name, ok=False, detail=f"{problem}: {mend}" if mend else problem)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _lines(facts: dict[str, Any]) -> Iterator[str]:
+    yield f"gsvnet-engine {facts['gsvnet_engine']}, Python {facts['python']}, {facts['platform']}"
+    yield f"{facts['cpu']['model']}: {' '.join(facts['cpu']['features']) or 'no known features'}"
+    yield ", ".join(f"{name} {found}" for name, found in facts["packages"].items() if found)
+    yield ""
+    for check in facts["checks"]:
+        yield f"{'ok ' if check['ok'] else 'no '} {check['name']:<16}{check['detail']}"
+    yield ""
+    yield (
+        "ready to segment video"
+        if facts["usable"]
+        else "NOT ready: a line marked `no` above says what to mend"
+    )

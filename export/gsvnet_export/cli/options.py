@@ -1,0 +1,47 @@
+"""What the torch verbs share: presets with overrides, size rules as options, the report of a run."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gsvnet_engine.errors import UsageError
+from gsvnet_engine.geometry import Geometry, Scaled, ShortSide
+
+Recipe = TypeVar("Recipe")
+
+
+def choose_preset(presets: dict[str, Recipe], name: str, overrides: dict[str, Any]) -> Recipe:
+    """The named recipe with every override that is not None; UsageError for an unknown name."""
+    if name not in presets:
+        raise UsageError(f"--preset {name}: there are {', '.join(presets)}")
+    chosen: Any = presets[name]
+    return replace(chosen, **{key: value for key, value in overrides.items() if value is not None})  # type: ignore[no-any-return]
+
+
+def geometry(short_side: int | None, keyframe_scale: str, multiple: int = 8) -> Geometry:
+    """Size rules from options: short_side None means the source's own size; keyframe_scale is "n/d"."""
+    numerator, _, denominator = keyframe_scale.partition("/")
+    try:
+        scale = (int(numerator), int(denominator or 1))
+    except ValueError:
+        scale = (0, 0)
+    if min(scale) < 1:
+        raise UsageError(f"--keyframe-scale {keyframe_scale}: give a ratio of whole numbers such as 1/2 or 3/4")
+    working = ShortSide(short_side) if short_side else "source"
+    return Geometry(working=working, keyframe=Scaled(scale, multiple))
+
+
+def print_run(folder: Path, as_json: bool) -> None:
+    """The run's last measurements and where its checkpoint lies; JSON on stdout, a line on stderr."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    last: dict[str, Any] = {}
+    for row in rows:
+        last |= row
+    checkpoint = folder / "checkpoint.safetensors"
+    if as_json:
+        print(json.dumps({"checkpoint": str(checkpoint), **last}))
+    else:
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
+        print(f"{checkpoint}: {figures}", file=sys.stderr)

@@ -1,0 +1,75 @@
+"""`gsvnet-engine train keyframe | propagation`: builds the recipe from the options and calls training/."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+command = typer.Typer(help="Train a keyframe network, or PF for one.", no_args_is_help=True)
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="Run folder: configuration, metrics, curve, checkpoint.")]
+Data = Annotated[
+    Path,
+    typer.Option(envvar="GSVNET_DATA", help="camvid: the folder of camvid/, clips/, pseudo/; cityscapes: its root."),
+]
+Steps = Annotated[int | None, typer.Option(min=1, help="Steps instead of the preset's.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in the same folder.")]
+Seed = Annotated[int | None, typer.Option(help="Random seed instead of the preset's.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+@command.command("keyframe")
+def train_keyframe(
+    data: Data,
+    output: Output,
+    dataset: Annotated[str, typer.Option(help="camvid or cityscapes.")] = "camvid",
+    preset: Annotated[str, typer.Option(help="best, swiftnet (that paper's recipe) or smoke.")] = "best",
+    network: Annotated[str | None, typer.Option(help="swiftnet or bisenet.")] = None,
+    trunk: Annotated[str | None, typer.Option(help="resnet18 or efficientnet_lite0.")] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Starting weights: torchvision's ResNet-18, a published SwiftNet or BiSeNet, or ours."),
+    ] = None,
+    steps: Steps = None,
+    seed: Seed = None,
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a keyframe network on labelled stills. Writes OUTPUT/checkpoint.safetensors."""
+    from gsvnet_export.cli.options import choose_preset, print_run
+    from gsvnet_export.data.datasets import load_labelled
+    from gsvnet_export.training import keyframe
+
+    recipe = choose_preset(
+        keyframe.PRESETS, preset, {"network": network, "trunk": trunk, "steps": steps, "seed": seed}
+    )
+    labelled = load_labelled(dataset, data)
+    keyframe.train_keyframe(output, recipe, labelled, init, resume=resume)
+    print_run(output, as_json)
+
+
+@command.command("propagation")
+def train_propagation(
+    data: Data,
+    keyframe: Annotated[Path, typer.Option(help="Checkpoint of the keyframe network to propagate for.")],
+    output: Output,
+    preset: Annotated[str, typer.Option(help="best, paper (section 4.1) or smoke.")] = "best",
+    stills: Annotated[bool, typer.Option(help="Learn from moved stills of CamVid too, not from clips alone.")] = True,
+    short_side: Annotated[int, typer.Option(min=8, help="Working size: its short side in pixels.")] = 720,
+    keyframe_scale: Annotated[str, typer.Option(help="Keyframe size as a ratio of the working size.")] = "1/2",
+    steps: Steps = None,
+    seed: Seed = None,
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train PF from windows of clips, the frozen keyframe network as teacher, and from moved labelled stills."""
+    from gsvnet_export.bundles import load_keyframe
+    from gsvnet_export.cli.options import choose_preset, geometry, print_run
+    from gsvnet_export.training import propagation
+    from gsvnet_export.training.windows import load_windows
+
+    recipe = choose_preset(propagation.PRESETS, preset, {"steps": steps, "seed": seed})
+    network, config = load_keyframe(keyframe)
+    windows = load_windows(data, keyframe, network, geometry(short_side, keyframe_scale), output / "cache", stills)
+    propagation.train_propagation(output, recipe, len(config["data"]["classes"]), windows, resume=resume)
+    print_run(output, as_json)

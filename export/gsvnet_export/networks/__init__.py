@@ -1,0 +1,31 @@
+"""The networks, one readable file each. To add a keyframe network: write its file, name it in `_DECODERS` or `_TRUNKS`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from gsvnet_export.networks.bisenet import BiSeNet
+from gsvnet_export.networks.efficientnet import EfficientNetLite0
+from gsvnet_export.networks.propagation import Propagation
+from gsvnet_export.networks.resnet import ResNet18
+from gsvnet_export.networks.swiftnet import SwiftNet
+
+_TRUNKS: dict[str, Callable[[], Any]] = {"resnet18": ResNet18, "efficientnet_lite0": EfficientNetLite0}
+_DECODERS: dict[str, Callable[..., nn.Module]] = {"swiftnet": SwiftNet, "bisenet": BiSeNet}
+
+__all__ = ["Propagation", "build_keyframe"]
+
+
+def build_keyframe(network: str, trunk: str, classes: int) -> nn.Module:
+    """A keyframe network with random weights; RGB [N,3,H,W] float32 in 0..1 -> raw class scores [N,C,h',w'].
+
+    `network`: swiftnet or bisenet; `trunk`: resnet18 or efficientnet_lite0. Raises ValueError for other names.
+    """
+    if network not in _DECODERS or trunk not in _TRUNKS:
+        raise ValueError(
+            f"no keyframe network {network!r} over {trunk!r}: networks are {', '.join(_DECODERS)}; "
+            f"trunks are {', '.join(_TRUNKS)}"
+        )
+    body = _TRUNKS[trunk]()
+    return _DECODERS[network](body, body.channels, classes)

@@ -1,0 +1,1 @@
+"""Training of keyframe networks (keyframe.py) and of PF (propagation.py) over one resumable loop (loop.py)."""

@@ -1,0 +1,48 @@
+"""Random views of a labelled still: scale, crop, flip, and light and colour as other cameras and weathers have them."""
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from gsvnet_export.data.stills import IGNORE, Image, Labels
+
+
+def random_view(
+    image: Image, labels: Labels, rng: Generator, crop: tuple[int, int], scale: tuple[float, float], colour: float
+) -> tuple[NDArray[np.float32], Labels]:
+    """[H,W,3] uint8, [H,W] -> a crop [3,h,w] float32 in 0..1 and its labels; what lies outside the still is IGNORE."""
+    factor = float(np.exp(rng.uniform(np.log(scale[0]), np.log(scale[1]))))
+    height, width = (max(1, round(n * factor)) for n in labels.shape)
+    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
+
+    top, left = (int(rng.integers(0, max(1, n - c + 1))) for n, c in zip((height, width), crop, strict=True))
+    image, labels = (a[top : top + crop[0], left : left + crop[1]] for a in (image, labels))
+    below, right = crop[0] - labels.shape[0], crop[1] - labels.shape[1]
+    if below or right:
+        image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REFLECT_101)
+        labels = cv2.copyMakeBorder(labels, 0, below, 0, right, cv2.BORDER_CONSTANT, value=IGNORE)
+    if rng.random() < 0.5:
+        image, labels = image[:, ::-1], labels[:, ::-1]
+
+    picture = photometric(image.astype(np.float32) / 255, rng, colour)
+    return np.ascontiguousarray(picture.transpose(2, 0, 1)), np.ascontiguousarray(labels)
+
+
+def photometric(picture: NDArray[np.float32], rng: Generator, strength: float) -> NDArray[np.float32]:
+    """[H,W,3] float32 in 0..1 -> the same scene in other light, by another camera. `strength` 1 is the usual amount."""
+    if strength <= 0:
+        return picture
+    picture = picture ** np.float32(np.exp(rng.normal(0, 0.25 * strength)))  # gamma
+    picture = picture * np.exp(rng.normal(0, 0.08 * strength, 3)).astype(np.float32)  # white balance
+    grey = picture.mean(2, keepdims=True)
+    picture = grey + (picture - grey) * np.float32(np.exp(rng.normal(0, 0.3 * strength)))  # saturation
+    level = picture.mean()
+    picture = level + (picture - level) * np.float32(np.exp(rng.normal(0, 0.2 * strength)))  # contrast
+    picture = picture * np.float32(np.exp(rng.normal(0, 0.2 * strength)))  # exposure
+    if rng.random() < 0.15 * strength:
+        picture = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.4, 1.5)))
+    if rng.random() < 0.15 * strength:
+        picture = picture + rng.normal(0, rng.uniform(0.005, 0.03), picture.shape).astype(np.float32)
+    return np.clip(picture, 0, 1).astype(np.float32)

@@ -1,0 +1,144 @@
+"""Training of a keyframe network N on labelled stills."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gsvnet_export.data.datasets import LabelledData
+from gsvnet_export.data.stills import IGNORE, Labels, Stills, class_frequencies
+from gsvnet_export.networks import build_keyframe
+from gsvnet_export.networks.pretrained import initialise
+from gsvnet_export.training.augment import random_view
+from gsvnet_export.training.loop import LoopOptions, cosine, train
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyframeRecipe:
+    """Everything that decides a training of N besides the data."""
+
+    network: str = "swiftnet"
+    trunk: str = "efficientnet_lite0"
+    steps: int = 2200
+    batch: int = 8
+    crop: tuple[int, int] = (320, 448)
+    scale: tuple[float, float] = (0.6, 2.0)
+    lr: float = 1e-3
+    trunk_lr_factor: float = 0.25
+    weight_decay: float = 1e-2
+    colour: float = 1.0  # strength of photometric augmentation
+    auxiliary_share: float = 0.125  # of the draws, from the machine-labelled stills
+    ema: float = 0.998
+    seed: int = 0
+
+
+# "swiftnet": the recipe of the SwiftNet paper (section 4.1) as far as the loop knows it, 250 epochs of CamVid.
+PRESETS = {
+    "best": KeyframeRecipe(),
+    "swiftnet": KeyframeRecipe(
+        trunk="resnet18",
+        steps=7500,
+        batch=12,
+        crop=(448, 448),
+        scale=(0.5, 2.0),
+        lr=4e-4,
+        weight_decay=1e-4,
+        colour=0.0,
+        auxiliary_share=0.0,
+        ema=0.0,
+    ),
+    "smoke": replace(KeyframeRecipe(), steps=20, batch=2, crop=(96, 128)),
+}
+
+Batch = tuple[Tensor, Tensor]  # pictures [N,3,h,w] float32 in 0..1, labels [N,h,w] int64 with IGNORE
+
+
+def draw(step: int, recipe: KeyframeRecipe, stills: Stills, auxiliary: Stills | None) -> Batch:
+    """The batch of one step: depends on the recipe's seed and the step alone."""
+    rng = np.random.default_rng([recipe.seed, step])
+    views: list[tuple[NDArray[np.float32], Labels]] = []
+    for _ in range(recipe.batch):
+        source = auxiliary if auxiliary is not None and rng.random() < recipe.auxiliary_share else stills
+        image, labels = source[int(rng.integers(len(source)))]
+        views.append(random_view(image, labels, rng, recipe.crop, recipe.scale, recipe.colour))
+    pictures = torch.from_numpy(np.stack([v[0] for v in views]))
+    labels_ = torch.from_numpy(np.stack([v[1] for v in views])).long()
+    return pictures.contiguous(memory_format=torch.channels_last), labels_
+
+
+def class_weights(frequencies: NDArray[np.float64]) -> Tensor:
+    """[C] float32: 1 / ln(1.1 + frequency), so that poles and signs count beside the road (ENet, section 5.2)."""
+    return torch.tensor(1 / np.log(1.1 + frequencies), dtype=torch.float32)
+
+
+def scores_loss(scores: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Class-weighted cross entropy of scores [N,C,a,b], brought to the labels' size [N,h,w] as at run time."""
+    full = F.interpolate(scores.float(), size=labels.shape[1:], mode="bilinear", align_corners=False)
+    return F.cross_entropy(full, labels, weight=weights, ignore_index=IGNORE)
+
+
+@torch.inference_mode()
+def miou(model: nn.Module, stills: Stills, classes: int) -> float:
+    """Mean IoU in percent at the stills' own size; classes without ground truth are left out."""
+    confusion = torch.zeros(classes * classes, dtype=torch.int64)
+    for index in range(len(stills)):
+        image, labels = stills[index]
+        picture = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            scores = model(picture.contiguous(memory_format=torch.channels_last))
+        predicted = F.interpolate(scores.float(), size=labels.shape, mode="bilinear").argmax(1)[0]
+        truth = torch.from_numpy(labels).long()
+        valid = truth < classes
+        confusion += torch.bincount(truth[valid] * classes + predicted[valid], minlength=classes * classes)
+    table = confusion.view(classes, classes).double()
+    union = table.sum(0) + table.sum(1) - table.diagonal()
+    present = table.sum(1) > 0
+    return float((table.diagonal() / union)[present].mean() * 100)
+
+
+def train_keyframe(
+    folder: Path, recipe: KeyframeRecipe, data: LabelledData, init: Path | None = None, *, resume: bool = False
+) -> nn.Module:
+    """Train N into `folder`; returns its EMA weights. The held-out slice is only measured.
+
+    `init`: a checkpoint of a trunk or of a whole network, ours or published; None: the trunk's packaged ImageNet
+    weights where there are any, else random ones.
+    """
+    torch.manual_seed(recipe.seed)
+    model = build_keyframe(recipe.network, recipe.trunk, data.classes)
+    started_from = initialise(model, recipe.trunk, init)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    weights = class_weights(class_frequencies(data.train, data.classes))
+    trunk = {id(p) for name, p in model.named_parameters() if "trunk." in name}
+    groups = [
+        {"params": [p for p in model.parameters() if id(p) in trunk], "lr": recipe.lr * recipe.trunk_lr_factor},
+        {"params": [p for p in model.parameters() if id(p) not in trunk], "lr": recipe.lr},
+    ]
+
+    def loss(batch: Batch) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            scores = model(batch[0])
+        return scores_loss(scores, batch[1], weights)
+
+    config = {
+        "kind": "keyframe",
+        "recipe": asdict(recipe),
+        "classes": data.classes,
+        "data": data.description,
+        "init": started_from,
+    }
+    return train(
+        folder,
+        model,
+        config,
+        torch.optim.AdamW(groups, weight_decay=recipe.weight_decay),
+        loss,
+        lambda step: draw(step, recipe, data.train, data.auxiliary),
+        lambda ema: {"slice_miou": miou(ema, data.held_out, data.classes)},
+        LoopOptions(steps=recipe.steps, lr_at=cosine(recipe.steps), ema=recipe.ema),
+        resume=resume,
+    )

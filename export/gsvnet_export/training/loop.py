@@ -1,0 +1,220 @@
+"""The one training loop: steps, EMA weights, metrics, and a run folder from which an interrupted training goes on.
+
+A run folder holds `config.json`, `metrics.jsonl`, `curve.png`, `checkpoint.safetensors` (EMA weights with the whole
+configuration in the header) and, until the run is done, `resume.pt`. What step n does depends on the seed and on n
+alone, so a resumed run repeats nothing and skips nothing.
+"""
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+from threading import Thread
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from gsvnet_engine.errors import InputError, UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopOptions:
+    """How long and how fast. `lr_at(step)` multiplies every group's own rate."""
+
+    steps: int
+    lr_at: Callable[[int], float]
+    ema: float
+    validate_every: int = 200
+    save_every: int = 100
+
+
+def cosine(steps: int, warmup: int = 50) -> Callable[[int], float]:
+    """Linear warm-up, then half a cosine down to zero at `steps`."""
+    return lambda step: min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+
+
+def train(
+    folder: Path,
+    model: nn.Module,
+    config: dict[str, Any],
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[Any], Tensor],
+    batch_at: Callable[[int], Any],
+    validate: Callable[[nn.Module], dict[str, float]],
+    options: LoopOptions,
+    *,
+    resume: bool = False,
+) -> nn.Module:
+    """Train `model` in place for `options.steps`; returns the EMA model, which is also in `checkpoint.safetensors`.
+
+    `loss(batch)` is differentiated as it stands (autocast is its own affair); `batch_at(step)` runs in a thread, ahead.
+    Raises UsageError when `folder` holds another run, or an unfinished one and `resume` is not set.
+    """
+    ema, first = _start(folder, model, config, optimizer, resume)
+    base = [group["lr"] for group in optimizer.param_groups] if first == 0 else config_rates(optimizer)
+    clock, running = time.monotonic(), 0.0
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar, (folder / "metrics.jsonl").open("a") as metrics:
+        task = bar.add_task("", total=options.steps, completed=first, text="")
+        for step, batch in _ahead(batch_at, first, options.steps):
+            for group, rate in zip(optimizer.param_groups, base, strict=True):
+                group["lr"] = rate * options.lr_at(step)
+            model.train()
+            value = loss(batch)
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+            optimizer.step()
+            _follow(ema, model, min(options.ema, (step + 1) / (step + 10)))
+            running = value.item() if step == first else 0.98 * running + 0.02 * value.item()
+            done = step + 1
+            row: dict[str, float] = {}
+            if done % options.validate_every == 0 or done == options.steps:
+                row |= validate(ema)
+            if row or done % 20 == 0:
+                row = {"step": done, "loss": running, "seconds": time.monotonic() - clock, **row}
+                metrics.write(json.dumps(row) + "\n")
+                metrics.flush()
+                text = " ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in ("step", "seconds"))
+                bar.update(task, completed=done, text=text)
+            if done % options.save_every == 0 or done == options.steps:
+                save_checkpoint(folder / "checkpoint.safetensors", ema, config | {"steps_done": done})
+                _save_resume(folder, model, ema, optimizer, base, done)
+    draw_curve(folder)
+    (folder / "resume.pt").unlink(missing_ok=True)
+    return ema
+
+
+def config_rates(optimizer: torch.optim.Optimizer) -> list[float]:
+    """The groups' own learning rates, kept in the optimizer's state beside the rate of the moment."""
+    return [group["base_lr"] for group in optimizer.param_groups]
+
+
+def save_checkpoint(path: Path, model: nn.Module, config: dict[str, Any]) -> None:
+    """Weights as float32 safetensors, `config` as JSON in the header under "config"; written whole or not at all."""
+    temporary = path.with_suffix(".partial")
+    state = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
+    save_file(state, temporary, metadata={"config": json.dumps(config, sort_keys=True)})
+    temporary.replace(path)
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(state dict, configuration) of a checkpoint that `train` wrote; InputError for any other file."""
+    try:
+        with safe_open(path, "pt") as file:
+            config = json.loads((file.metadata() or {})["config"])
+            return {name: file.get_tensor(name) for name in file.keys()}, config  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such checkpoint; `train` writes checkpoint.safetensors") from error
+    except (KeyError, ValueError, OSError, RuntimeError, Exception) as error:
+        raise InputError(f"{path}: not a checkpoint of this project ({error}); give a checkpoint.safetensors") from error
+
+
+def _start(
+    folder: Path, model: nn.Module, config: dict[str, Any], optimizer: torch.optim.Optimizer, resume: bool
+) -> tuple[nn.Module, int]:
+    """Make or take up the run folder; returns the EMA model and the step to go on from."""
+    ema = copy.deepcopy(model).eval().requires_grad_(False)
+    state, stored = folder / "resume.pt", folder / "config.json"
+    if stored.exists() and not resume:
+        raise UsageError(f"{folder}: holds a run already; go on with --resume, or name another folder")
+    if resume and state.exists():
+        if json.loads(stored.read_text()) != json.loads(json.dumps(config)):
+            raise UsageError(f"{folder}: was begun with other settings ({stored}); repeat those, or name another folder")
+        saved = torch.load(state, map_location="cpu", weights_only=True)
+        model.load_state_dict(saved["model"])
+        ema.load_state_dict(saved["ema"])
+        optimizer.load_state_dict(saved["optimizer"])
+        for group, rate in zip(optimizer.param_groups, saved["rates"], strict=True):
+            group["base_lr"] = rate
+        return ema, int(saved["step"])
+    folder.mkdir(parents=True, exist_ok=True)
+    stored.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    (folder / "metrics.jsonl").write_text("")
+    return ema, 0
+
+
+def _save_resume(
+    folder: Path, model: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer, rates: list[float], step: int
+) -> None:
+    state = {
+        "model": model.state_dict(),
+        "ema": ema.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "rates": rates,
+        "step": step,
+    }
+    temporary = folder / "resume.partial"
+    torch.save(state, temporary)
+    temporary.replace(folder / "resume.pt")
+
+
+@torch.no_grad()
+def _follow(ema: nn.Module, model: nn.Module, decay: float) -> None:
+    """ema <- decay * ema + (1 - decay) * model; running statistics likewise, counters copied."""
+    for slow, fast in zip(ema.state_dict().values(), model.state_dict().values(), strict=True):
+        if slow.is_floating_point():
+            slow.lerp_(fast, 1 - decay)
+        else:
+            slow.copy_(fast)
+
+
+def _ahead(batch_at: Callable[[int], Any], first: int, steps: int) -> Iterator[tuple[int, Any]]:
+    """(step, batch) in order, made by one thread up to three batches ahead; its exceptions are raised here."""
+    queue: Queue[Any] = Queue(3)
+    stop = False
+
+    def work() -> None:
+        try:
+            for step in range(first, steps):
+                if stop:
+                    return
+                queue.put((step, batch_at(step)))
+            queue.put(None)
+        except BaseException as error:
+            queue.put(error)
+
+    Thread(target=work, daemon=True, name="batches").start()
+    try:
+        while (item := queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop = True
+        while not queue.empty():
+            queue.get_nowait()
+
+
+def draw_curve(folder: Path) -> None:
+    """`curve.png` from `metrics.jsonl`: the loss, and what validation measured, over steps."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    names = sorted({name for row in rows for name in row} - {"step", "seconds"})
+    figure, axes = plt.subplots(len(names), 1, figsize=(7, 2.2 * len(names)), squeeze=False, layout="constrained")
+    for axis, name in zip(axes[:, 0], names, strict=True):
+        points = [(row["step"], row[name]) for row in rows if name in row]
+        axis.plot(*zip(*points, strict=True))
+        axis.set(ylabel=name, xlabel="step")
+    figure.savefig(folder / "curve.png", dpi=90)
+    plt.close(figure)

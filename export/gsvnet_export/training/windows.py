@@ -1,0 +1,200 @@
+"""What PF learns from: windows of consecutive frames at 1/8 size, with the keyframe network's scores.
+
+Two kinds. *Clip windows*: consecutive frames of unlabelled video; the teacher's scores of every frame are the target.
+*Still windows*: a labelled still moved by a synthetic camera; its labels, moved alike, are the target, and only the
+first frame needs the teacher. Teachers are run once, through the engine's own decoding and frame preparation, and
+their scores kept in memory-mapped arrays beside the run.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+
+from gsvnet_engine import prepare
+from gsvnet_engine.frames import Frame
+from gsvnet_engine.geometry import Geometry
+from gsvnet_engine.video import open_source
+from gsvnet_export.data.clips import training_clips
+from gsvnet_export.data.datasets import load_labelled
+from gsvnet_export.data.stills import IGNORE, Image, Labels, Stills
+
+Float32 = NDArray[np.float32]
+# (keyframe picture [1,3,H',W'], grid (h, w)) -> scores [C,h,w]
+Teacher = Callable[[Float32, tuple[int, int]], Float32]
+
+FRAMES = 5  # of a still window: the keyframe and four propagated frames
+
+
+@dataclass(frozen=True)
+class ClipCache:
+    """One clip: `pictures` [T,3,h,w] uint8 (i_t times 255, rounded), `scores` [T,C,h,w] float16."""
+
+    name: str
+    pictures: NDArray[np.uint8]
+    scores: NDArray[np.float16]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+
+def cache_clip(clip: Path, folder: Path, teacher: Teacher, geometry: Geometry, key: str) -> ClipCache:
+    """Decode `clip` once, run the teacher on every frame, keep both in `folder`; later calls map what is there.
+
+    `key` names the teacher: another teacher gets other files.
+    """
+    stem = f"{clip.stem}-{_digest(key, str(clip.stat().st_size), str(geometry))}"
+    pictures_path, scores_path = (folder / f"{stem}.{part}.npy" for part in ("pictures", "scores"))
+    if not scores_path.exists():
+        pairs = list(_clip_pairs(clip, teacher, geometry))
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(pictures_path, np.stack([p for p, _ in pairs]))
+        partial = scores_path.with_suffix(".partial.npy")
+        np.save(partial, np.stack([s for _, s in pairs]))
+        partial.replace(scores_path)
+    return ClipCache(clip.stem, np.load(pictures_path, mmap_mode="r"), np.load(scores_path, mmap_mode="r"))
+
+
+def _clip_pairs(
+    clip: Path, teacher: Teacher, geometry: Geometry
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float16]]]:
+    with open_source(clip) as source:
+        for frame in source:
+            sizes = geometry.plan(frame.height, frame.width)
+            current = prepare.current(frame, sizes.grid)[0]
+            scores = teacher(prepare.keyframe(frame, sizes.keyframe), sizes.grid)
+            yield np.round(current * 255).astype(np.uint8), scores.astype(np.float16)
+
+
+class StillWindows:
+    """`variants` windows for each still; everything but the teacher's scores is made again from the seed when asked for."""
+
+    def __init__(
+        self, stills: Stills, folder: Path, teacher: Teacher, geometry: Geometry, key: str, variants: int, seed: int
+    ) -> None:
+        self.stills, self.geometry, self.variants, self.seed = stills, geometry, variants, seed
+        path = folder / f"stills-{_digest(key, *stills.names, str((variants, seed)), str(geometry))}.scores.npy"
+        if not path.exists():
+            scores = np.stack([self._teach(index, teacher) for index in range(len(self))])
+            folder.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial.npy")
+            np.save(partial, scores)
+            partial.replace(path)
+        self.scores: NDArray[np.float16] = np.load(path, mmap_mode="r")
+
+    def __len__(self) -> int:
+        return len(self.stills) * self.variants
+
+    def __getitem__(self, index: int) -> tuple[Float32, Float32, Labels]:
+        """(pictures [5,3,h,w] in 0..1, scores of the first frame [C,h,w], labels [5,H,W] with IGNORE outside)."""
+        frames, labels = self._moved(index)
+        pictures = [self._current(frame) for frame in frames]
+        return np.stack(pictures), self.scores[index].astype(np.float32), np.stack(labels)
+
+    def _moved(self, index: int, frames: int = FRAMES) -> tuple[list[Image], list[Labels]]:
+        image, labels = self.stills[index // self.variants]
+        rng = np.random.default_rng([self.seed, index])
+        moves = camera_path(labels.shape, frames, rng)
+        return move_still(image, labels, moves)
+
+    def _current(self, image: Image) -> Float32:
+        frame = Frame.from_rgb(image)
+        return prepare.current(frame, self.geometry.plan(frame.height, frame.width).grid)[0]
+
+    def _teach(self, index: int, teacher: Teacher) -> NDArray[np.float16]:
+        frame = Frame.from_rgb(self._moved(index, frames=1)[0][0])
+        sizes = self.geometry.plan(frame.height, frame.width)
+        return teacher(prepare.keyframe(frame, sizes.keyframe), sizes.grid).astype(np.float16)
+
+
+def camera_path(size: Sequence[int], frames: int, rng: np.random.Generator) -> list[NDArray[np.float64]]:
+    """`frames` maps [3,3] from the still's pixels to those of frame k: a steady zoom, pan and roll with a little shake.
+
+    Rates a frame, of a 480x360 picture: zoom -1 to 5 %, pan up to 8 pixels (a turn) and 2 up or down, roll 0.6 degrees.
+    """
+    height, width = size
+    centre = np.array([width * rng.uniform(0.25, 0.75), height * rng.uniform(0.3, 0.6)])
+    zoom = rng.uniform(-0.01, 0.05)
+    pan = np.array([rng.normal(0, 0.006) * width, rng.normal(0, 0.002) * height]).clip(-width / 60, width / 60)
+    roll = np.radians(rng.normal(0, 0.2)).clip(-0.01, 0.01)
+    closer = rng.uniform(1.0, 1.35)
+    maps = []
+    for k in range(frames):
+        shake = rng.normal(0, 0.0007, 2) * width
+        s, a = closer * (1 + zoom) ** k, roll * k
+        linear = s * np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
+        maps.append(np.vstack([np.column_stack([linear, centre - linear @ centre + pan * k + shake]), [0, 0, 1]]))
+    return maps
+
+
+def move_still(
+    image: Image, labels: Labels, moves: Sequence[NDArray[np.float64]]
+) -> tuple[list[Image], list[Labels]]:
+    """The still as each map shows it; pictures mirrored at the border, labels IGNORE there."""
+    size = (labels.shape[1], labels.shape[0])
+    pictures = [
+        cv2.warpPerspective(image, m, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).astype(np.uint8)
+        for m in moves
+    ]
+    maps = [
+        cv2.warpPerspective(
+            labels, m, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=(IGNORE,)
+        ).astype(np.uint8)
+        for m in moves
+    ]
+    return pictures, maps
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Everything PF learns from, and how it came about."""
+
+    clips: list[ClipCache]
+    stills: StillWindows | None
+    description: dict[str, Any]
+
+
+def load_windows(
+    root: Path, checkpoint: Path, keyframe: nn.Module, geometry: Geometry, cache: Path, with_stills: bool
+) -> Windows:
+    """Windows of root/clips, and of root/camvid's training stills where `with_stills`; the teacher runs once, cached."""
+    teacher, key = torch_teacher(keyframe), _file_digest(checkpoint)
+    paths = training_clips(root / "clips")
+    clips = [cache_clip(path, cache, teacher, geometry, key) for path in paths]
+    sources = [f"windows of the clips {', '.join(clip.name for clip in clips)}, unlabelled"]
+    stills = None
+    if with_stills:
+        labelled = load_labelled("camvid", root)
+        stills = StillWindows(labelled.train, cache, teacher, geometry, key, variants=3, seed=0)
+        sources.append("CamVid train stills moved by a synthetic camera")
+    return Windows(clips=clips, stills=stills, description={"sources": sources, "teacher": key})
+
+
+def torch_teacher(keyframe: nn.Module) -> Teacher:
+    """The keyframe network in bf16 on the CPU: (picture [1,3,H',W'], grid) -> scores [C,h,w] float32."""
+    network = keyframe.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def teach(picture: Float32, grid: tuple[int, int]) -> Float32:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            scores = network(torch.from_numpy(picture).contiguous(memory_format=torch.channels_last))
+        scores = F.interpolate(scores.float(), size=grid, mode="bilinear", align_corners=False)
+        return scores[0].numpy().astype(np.float32, copy=False)
+
+    return teach
+
+
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

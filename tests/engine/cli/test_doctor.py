@@ -1,0 +1,60 @@
+import json
+import sys
+
+import pytest
+
+from gsvnet_engine import __version__
+from gsvnet_engine.cli import doctor, main
+
+pytestmark = pytest.mark.usefixtures("installed")
+
+
+def examined(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, bool], dict[str, str]]:
+    """The exit code, and for each check whether it is well and what it says."""
+    code = main(["doctor", "--json"])
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["gsvnet_engine"] == __version__
+    checks = {check["name"]: check for check in facts["checks"]}
+    return code, {n: c["ok"] for n, c in checks.items()}, {n: c["detail"] for n, c in checks.items()}
+
+
+class TestDoctor:
+    def test_a_whole_installation(self, capsys: pytest.CaptureFixture[str]) -> None:
+        code, well, detail = examined(capsys)
+        assert code == 0
+        for name in (
+            "native kernels",
+            "openvino",
+            "onnxruntime",
+            "video decoding",
+            "H.264 encoding",
+            "OpenCV",
+        ):
+            assert well[name], detail[name]
+        assert "no TensorRT backend" in detail["GPU"]
+
+    def test_without_runtimes(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("openvino", "onnxruntime"):
+            monkeypatch.setitem(sys.modules, name, None)
+        code, well, detail = examined(capsys)
+        assert code == 6
+        assert not well["openvino"] and "install gsvnet-engine[cpu]" in detail["openvino"]
+
+    def test_without_opencv(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "cv2", None)
+        code, _, detail = examined(capsys)
+        assert code == 0
+        assert "apt install libgl1 libglib2.0-0" in detail["OpenCV"]
+
+    def test_text(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["doctor"]) == 0
+        text = capsys.readouterr().out
+        assert "ready to segment video" in text and "openvino" in text
+
+    def test_a_check_never_ends_the_report(self) -> None:
+        check = doctor._check("x", lambda: str(1 / 0), "buy another")
+        assert (check.ok, check.detail) == (False, "ZeroDivisionError: division by zero: buy another")

@@ -1,0 +1,192 @@
+"""Training end to end on tiny data: files, resuming, exporting what came out; and that a flow network learns motion."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gsvnet_engine.errors import InputError, OutputError, UsageError
+from gsvnet_engine.geometry import Geometry, Scaled, ShortSide
+from gsvnet_export.bundles import ExportOptions, export_bundle, load_keyframe, load_propagation
+from gsvnet_export.data.datasets import load_labelled
+from gsvnet_export.networks.propagation import FlowNetwork
+from gsvnet_export.training import keyframe, loop, propagation
+from gsvnet_export.training.augment import random_view
+from gsvnet_export.training.windows import camera_path, load_windows, move_still
+from tests.export.datasets import write_camvid, write_clip
+
+GEOMETRY = Geometry(working=ShortSide(96), keyframe=Scaled((1, 2), 8))
+OPTIONS = ExportOptions(name="tiny", geometry=GEOMETRY, license="CC0-1.0", reference_size=(96, 128))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = write_camvid(tmp_path_factory.mktemp("data"))
+    (root / "clips").mkdir()
+    write_clip(root / "clips/road.mp4")
+    return root
+
+
+@pytest.fixture(scope="module")
+def runs(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders `keyframe` and `propagation` with the checkpoints of two smoke runs."""
+    folder = tmp_path_factory.mktemp("runs")
+    recipe = replace(keyframe.PRESETS["smoke"], steps=4, crop=(48, 64))
+    keyframe.train_keyframe(folder / "keyframe", recipe, load_labelled("camvid", root))
+    checkpoint = folder / "keyframe/checkpoint.safetensors"
+    windows = load_windows(root, checkpoint, load_keyframe(checkpoint)[0], GEOMETRY, folder / "cache", True)
+    recipe_ = replace(propagation.PRESETS["smoke"], steps=3, crop=(8, 12))
+    propagation.train_propagation(folder / "propagation", recipe_, 11, windows)
+    return folder
+
+
+def test_a_run_leaves_its_record(runs: Path) -> None:
+    for kind, measure in (("keyframe", "slice_miou"), ("propagation", "agreement")):
+        folder = runs / kind
+        assert {p.name for p in folder.iterdir()} >= {"config.json", "metrics.jsonl", "curve.png"}
+        assert not (folder / "resume.pt").exists()
+        last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+        assert np.isfinite(last["loss"]) and 0 <= last[measure] <= 100
+        _, config = loop.load_checkpoint(folder / "checkpoint.safetensors")
+        assert config["kind"] == kind and config["steps_done"] == last["step"]
+        assert json.loads((folder / "config.json").read_text()).items() <= config.items()
+
+
+def test_exported_bundle_is_what_was_trained(runs: Path, tmp_path: Path) -> None:
+    paths = [runs / kind / "checkpoint.safetensors" for kind in ("keyframe", "propagation")]
+    bundle, measured = export_bundle(*paths, tmp_path / "tiny", OPTIONS)
+    assert measured.labels_different <= 5e-4
+    assert [c.name for c in bundle.manifest.classes][:2] == ["Sky", "Building"]
+    assert any("CamVid" in source for source in bundle.manifest.trained_on)
+    assert bundle.manifest.cost is not None and bundle.manifest.cost.parameters["propagate"] > 300_000
+
+    first = {p.name: p.read_bytes() for p in (tmp_path / "tiny").iterdir()}
+    (tmp_path / "tiny/MODEL_CARD.md").write_text("ours")
+    with pytest.raises(OutputError, match="--force"):
+        export_bundle(*paths, tmp_path / "tiny", OPTIONS)
+    export_bundle(*paths, tmp_path / "tiny", OPTIONS, force=True)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "tiny").iterdir()} == first | {"MODEL_CARD.md": b"ours"}
+
+
+def test_wrong_checkpoints_are_named(runs: Path, tmp_path: Path) -> None:
+    keyframe_path, propagation_path = (runs / k / "checkpoint.safetensors" for k in ("keyframe", "propagation"))
+    with pytest.raises(InputError, match="give one of `train keyframe`"):
+        load_keyframe(propagation_path)
+    with pytest.raises(InputError, match="give one of `train propagation`"):
+        load_propagation(keyframe_path)
+    (tmp_path / "bad.safetensors").write_bytes(b"0" * 100)
+    for path in (tmp_path / "bad.safetensors", tmp_path / "none.safetensors"):
+        with pytest.raises(InputError, match=path.name):
+            load_keyframe(path)
+
+
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(root: Path, tmp_path: Path) -> None:
+    data = load_labelled("camvid", root)
+    recipe = replace(keyframe.PRESETS["smoke"], steps=6, crop=(32, 32), trunk="resnet18")
+    whole = keyframe.train_keyframe(tmp_path / "whole", recipe, data).state_dict()
+
+    class Interrupted(Exception):
+        pass
+
+    draw, save_every = keyframe.draw, loop.LoopOptions.__dataclass_fields__["save_every"].default
+    assert save_every == 100
+
+    def draw_until_three(step: int, *rest: object) -> keyframe.Batch:
+        if step == 3:
+            raise Interrupted
+        return draw(step, *rest)  # type: ignore[arg-type]
+
+    options = loop.LoopOptions
+
+    def often(**values: object) -> loop.LoopOptions:
+        return options(**(values | {"save_every": 1}))  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keyframe, "LoopOptions", often)
+        patch.setattr(keyframe, "draw", draw_until_three)
+        with pytest.raises(Interrupted):
+            keyframe.train_keyframe(tmp_path / "parts", recipe, data)
+    with pytest.raises(UsageError, match="--resume"):
+        keyframe.train_keyframe(tmp_path / "parts", recipe, data)
+    with pytest.raises(UsageError, match="other settings"):
+        keyframe.train_keyframe(tmp_path / "parts", replace(recipe, lr=1.0), data, resume=True)
+    resumed = keyframe.train_keyframe(tmp_path / "parts", recipe, data, resume=True).state_dict()
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_random_views_keep_picture_and_labels_together() -> None:
+    labels = np.zeros((60, 80), np.uint8)
+    labels[20:40, 30:60] = 7
+    image = np.repeat((labels * 30)[..., None], 3, 2).astype(np.uint8)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        picture, view = random_view(image, labels, rng, (48, 64), (0.6, 2.0), colour=0.0)
+        assert picture.shape == (3, 48, 64) and view.shape == (48, 64)
+        known = view != 255
+        assert (np.abs(picture[0] * 255 / 30 - view) > 3.4)[known].mean() < 0.05  # edges alone may differ
+
+
+def test_camera_moves_labels_with_the_picture() -> None:
+    labels = np.zeros((90, 120), np.uint8)
+    labels[30:60, 40:80] = 5
+    image = np.repeat((labels * 40)[..., None], 3, 2).astype(np.uint8)
+    moves = camera_path(labels.shape, 5, np.random.default_rng(1))
+    pictures, maps = move_still(image, labels, moves)
+    assert len(pictures) == 5
+    for picture, moved in zip(pictures, maps, strict=True):
+        known = moved != 255
+        assert ((picture[..., 0] > 100) != (moved == 5))[known].mean() < 0.03
+    assert any(not np.array_equal(maps[0], later) for later in maps[1:])
+
+
+def test_paper_preset_is_the_papers() -> None:
+    paper = propagation.PRESETS["paper"]
+    assert (paper.optimizer, paper.lr, paper.batch, paper.weight_decay) == ("sgd", 0.002, 8, 5e-4)
+    assert propagation._schedule(paper)(1000) == pytest.approx(0.992**10)
+
+
+def test_flow_network_learns_motion_on_rendered_pairs() -> None:
+    """A minute of training at most; on unseen scenes the endpoint error is under half that of zero flow."""
+    from samples.street_scene import StreetScene
+
+    def pairs(seeds: range) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        rows = []
+        for seed in seeds:
+            scene = StreetScene(64, 96, seed=seed)
+            for at in (3, 11, 19):
+                previous, current = scene.render(at - 1), scene.render(at)
+                rows.append((current.image, previous.image, current.flow, ~current.occluded))
+        current, previous, flow, visible = (np.stack(column) for column in zip(*rows, strict=True))
+        to_picture = [torch.from_numpy(p).permute(0, 3, 1, 2).float() / 255 for p in (current, previous)]
+        return to_picture[0], to_picture[1], torch.from_numpy(flow), torch.from_numpy(visible)
+
+    def error(flow: torch.Tensor, truth: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+        return (flow - truth).pow(2).sum(1).add(1e-6).sqrt()[visible].mean()
+
+    torch.manual_seed(0)
+    current, previous, flow, visible = pairs(range(40))
+    network = FlowNetwork()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(150):
+        pick = torch.randint(len(current), (8,), generator=generator)
+        if torch.rand((), generator=generator) < 0.5:
+            batch = current[pick], previous[pick], flow[pick], visible[pick]
+        else:  # mirrored
+            mirrored = flow[pick].flip(3) * torch.tensor([-1.0, 1.0]).view(1, 2, 1, 1)
+            batch = current[pick].flip(3), previous[pick].flip(3), mirrored, visible[pick].flip(2)
+        loss = error(network(batch[0], batch[1]), batch[2], batch[3])
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    network.eval()
+    current, previous, flow, visible = pairs(range(1000, 1008))
+    with torch.inference_mode():
+        learned = error(network(current, previous), flow, visible)
+    assert learned < 0.5 * error(torch.zeros_like(flow), flow, visible)
+    assert F.l1_loss(flow, torch.zeros_like(flow)) > 0.1  # there is something to learn
