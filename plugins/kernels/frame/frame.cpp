@@ -1,0 +1,159 @@
+// Frame preparation: planes of 8 to 16 bit samples -> float planes of another size, then to RGB in 0..1.
+//
+// Resampling is separable and linear, so colour conversion may come after it: no full-size RGB picture is ever made and
+// nothing is rounded to 8 bits in between. Rows first: whole rows of samples are weighted and summed into a float row,
+// which vectorises; then columns.
+
+#include <cstdint>
+#include <vector>
+
+#include "../dispatch.h"
+#include "../gsvnet_kernels.h"
+#include "../parallel.h"
+#include "core.h"
+
+namespace gsvnet {
+namespace {
+
+// For each output sample of an axis: its first input sample and its weights, which sum to one.
+struct Taps {
+  std::vector<int> first, start;  // start: where its weights begin; one more at the end
+  std::vector<float> weights;
+
+  Taps(int filter, int outputs, double extent, int samples) {
+    std::vector<double> raw;
+    for (int i = 0; i < outputs; ++i) {
+      const bool area = filter == GSVNET_AREA;
+      const Reach reach = area ? area_reach(i, outputs, extent, samples) : bilinear_reach(i, outputs, extent, samples);
+      raw.clear();
+      double total = 0;
+      for (int j = reach.first; j < reach.end; ++j) {
+        raw.push_back(area ? area_weight(i, outputs, extent, j) : bilinear_weight(i, outputs, extent, j));
+        total += raw.back();
+      }
+      if (total <= 0) {  // no sample in reach carries weight: take the nearest whole
+        raw.assign(1, 1.0);
+        total = 1;
+      }
+      size_t begin = 0, end = raw.size();
+      while (begin + 1 < end && raw[begin] == 0) ++begin;
+      while (begin + 1 < end && raw[end - 1] == 0) --end;
+      first.push_back(reach.first + static_cast<int>(begin));
+      start.push_back(static_cast<int>(weights.size()));
+      for (size_t j = begin; j < end; ++j) weights.push_back(static_cast<float>(raw[j] / total));
+    }
+    start.push_back(static_cast<int>(weights.size()));
+  }
+};
+
+// sums[n] = or += weight * samples[n]; one function a sample type, contiguous or apart.
+GSVNET_CLONES
+void add_bytes(const uint8_t* samples, float weight, float* sums, int n, bool fresh) {
+  if (fresh)
+    for (int i = 0; i < n; ++i) sums[i] = weight * static_cast<float>(samples[i]);
+  else
+    for (int i = 0; i < n; ++i) sums[i] += weight * static_cast<float>(samples[i]);
+}
+
+GSVNET_CLONES
+void add_words(const uint16_t* samples, int shift, float weight, float* sums, int n, bool fresh) {
+  if (fresh)
+    for (int i = 0; i < n; ++i) sums[i] = weight * static_cast<float>(samples[i] >> shift);
+  else
+    for (int i = 0; i < n; ++i) sums[i] += weight * static_cast<float>(samples[i] >> shift);
+}
+
+template <typename Sample>
+void add_apart(const uint8_t* row, int64_t stride, int shift, float weight, float* sums, int n, bool fresh) {
+  for (int i = 0; i < n; ++i) {
+    const Sample sample = *reinterpret_cast<const Sample*>(row + i * stride);
+    const float value = weight * static_cast<float>(sample >> shift);
+    sums[i] = fresh ? value : sums[i] + value;
+  }
+}
+
+void add_row(const gsvnet_plane& plane, int row, float weight, float* sums, bool fresh) {
+  const auto* data = static_cast<const uint8_t*>(plane.data) + row * plane.row_stride;
+  const int n = plane.columns;
+  if (plane.pixel_stride == plane.bytes && plane.bytes == 1 && plane.shift == 0)
+    add_bytes(data, weight, sums, n, fresh);
+  else if (plane.pixel_stride == plane.bytes && plane.bytes == 2)
+    add_words(reinterpret_cast<const uint16_t*>(data), plane.shift, weight, sums, n, fresh);
+  else if (plane.bytes == 1)
+    add_apart<uint8_t>(data, plane.pixel_stride, plane.shift, weight, sums, n, fresh);
+  else
+    add_apart<uint16_t>(data, plane.pixel_stride, plane.shift, weight, sums, n, fresh);
+}
+
+void gather_columns(const Taps& taps, const float* sums, float* out, int n) {
+  for (int x = 0; x < n; ++x) {
+    const float* samples = sums + taps.first[static_cast<size_t>(x)];
+    const int begin = taps.start[static_cast<size_t>(x)], end = taps.start[static_cast<size_t>(x) + 1];
+    float total = 0;
+    for (int t = begin; t < end; ++t) total += taps.weights[static_cast<size_t>(t)] * samples[t - begin];
+    out[x] = total;
+  }
+}
+
+GSVNET_CLONES
+void convert(float* a, float* b, float* c, int n, const float* offset, const float* m) {
+  for (int i = 0; i < n; ++i) {
+    const float x = a[i] - offset[0], y = b[i] - offset[1], z = c[i] - offset[2];
+    const float red = m[0] * x + m[1] * y + m[2] * z;
+    const float green = m[3] * x + m[4] * y + m[5] * z;
+    const float blue = m[6] * x + m[7] * y + m[8] * z;
+    a[i] = red > 0 ? (red < 1 ? red : 1.0f) : 0.0f;
+    b[i] = green > 0 ? (green < 1 ? green : 1.0f) : 0.0f;
+    c[i] = blue > 0 ? (blue < 1 ? blue : 1.0f) : 0.0f;
+  }
+}
+
+bool sensible(const gsvnet_plane& plane) {
+  const auto fits = [](double extent, int samples) { return extent > 0 && extent <= samples; };
+  return plane.data && plane.rows > 0 && plane.columns > 0 && (plane.bytes == 1 || plane.bytes == 2) &&
+         plane.shift >= 0 && plane.shift < 8 * plane.bytes && fits(plane.extent_rows, plane.rows) &&
+         fits(plane.extent_columns, plane.columns);
+}
+
+}  // namespace
+}  // namespace gsvnet
+
+extern "C" int gsvnet_resample(const gsvnet_plane* plane, int32_t filter, float* out, int32_t out_rows,
+                               int32_t out_columns, int32_t threads) try {
+  using namespace gsvnet;
+  if (!plane || !out || out_rows < 1 || out_columns < 1 || !sensible(*plane) ||
+      (filter != GSVNET_AREA && filter != GSVNET_BILINEAR))
+    return -1;
+  const Taps down(filter, out_rows, plane->extent_rows, plane->rows);
+  const Taps across(filter, out_columns, plane->extent_columns, plane->columns);
+  parallel_for(out_rows, threads, [&](int first, int end) {
+    std::vector<float> sums(static_cast<size_t>(plane->columns));
+    for (int y = first; y < end; ++y) {
+      const int begin = down.start[static_cast<size_t>(y)], stop = down.start[static_cast<size_t>(y) + 1];
+      for (int t = begin; t < stop; ++t)
+        add_row(*plane, down.first[static_cast<size_t>(y)] + t - begin, down.weights[static_cast<size_t>(t)],
+                sums.data(), t == begin);
+      gather_columns(across, sums.data(), out + static_cast<int64_t>(y) * out_columns, out_columns);
+    }
+  });
+  return 0;
+} catch (...) {
+  return -1;
+}
+
+extern "C" int gsvnet_convert(float* planes, int64_t count, const float offset[3], const float matrix[9],
+                              int32_t threads) try {
+  using namespace gsvnet;
+  constexpr int64_t kChunk = 16384;
+  if (!planes || !offset || !matrix || count < 1) return -1;
+  parallel_for(static_cast<int>((count + kChunk - 1) / kChunk), threads, [&](int first, int end) {
+    for (int chunk = first; chunk < end; ++chunk) {
+      float* at = planes + chunk * kChunk;
+      const int n = static_cast<int>(std::min(kChunk, count - chunk * kChunk));
+      convert(at, at + count, at + 2 * count, n, offset, matrix);
+    }
+  });
+  return 0;
+} catch (...) {
+  return -1;
+}

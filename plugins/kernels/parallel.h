@@ -1,0 +1,34 @@
+// parallel_for: chunks of a range on short-lived threads.
+//
+// Threads are started for each call: 20 to 40 microseconds against kernels of milliseconds, and nothing that outlives
+// the call, so the library can be unloaded or forked at any time.
+#pragma once
+
+#include <algorithm>
+#include <thread>
+#include <vector>
+
+namespace gsvnet {
+
+// Calls work(first, end) on disjoint chunks that cover [0, count), on the calling thread and up to threads - 1 others.
+// Where the system gives no thread, the calling thread does that chunk's work as well.
+template <typename Work>
+void parallel_for(int count, int threads, const Work& work) {
+  if (threads <= 0) threads = static_cast<int>(std::thread::hardware_concurrency());
+  threads = std::max(1, std::min(threads, count));
+  std::vector<std::thread> others;
+  others.reserve(static_cast<size_t>(threads - 1));
+  for (int t = 1; t < threads; ++t) {
+    const int first = static_cast<int>(static_cast<long long>(count) * t / threads);
+    const int end = static_cast<int>(static_cast<long long>(count) * (t + 1) / threads);
+    try {
+      others.emplace_back([&work, first, end] { work(first, end); });
+    } catch (...) {
+      work(first, end);
+    }
+  }
+  work(0, static_cast<int>(static_cast<long long>(count) / threads));
+  for (std::thread& other : others) other.join();
+}
+
+}  // namespace gsvnet
