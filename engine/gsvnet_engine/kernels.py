@@ -51,7 +51,9 @@ def resample(
     """
     data = plane.data
     if data.ndim != 2 or data.dtype not in (np.uint8, np.uint16) or 0 in data.shape:
-        raise ValueError(f"a plane must be uint8 or uint16 [rows,columns], not {data.dtype} {list(data.shape)}")
+        raise ValueError(
+            f"a plane must be uint8 or uint16 [rows,columns], not {data.dtype} {list(data.shape)}"
+        )
     if out.ndim != 2 or out.dtype != np.float32 or not out.flags.c_contiguous or 0 in out.shape:
         raise ValueError(f"out must be contiguous float32 [h,w], not {out.dtype} {list(out.shape)}")
     native = _CPlane(
@@ -66,16 +68,27 @@ def resample(
         ctypes.byref(native), _FILTERS[filter], out.ctypes.data, *out.shape, threads or 0
     )
     if status:
-        raise ValueError(f"a plane of {list(data.shape)} cannot cover {extent} samples shifted by {plane.shift}")
+        raise ValueError(
+            f"a plane of {list(data.shape)} cannot cover {extent} samples shifted by {plane.shift}"
+        )
 
 
 def convert(planes: Float32, offset: Float32, matrix: Float32, *, threads: int | None = None) -> None:
     """In place: planes [3,h,w] float32 <- clip(matrix [3,3] (planes - offset [3]), 0, 1)."""
-    if planes.ndim != 3 or planes.shape[0] != 3 or planes.dtype != np.float32 or not planes.flags.c_contiguous:
-        raise ValueError(f"planes must be contiguous float32 [3,h,w], not {planes.dtype} {list(planes.shape)}")
+    if (
+        planes.ndim != 3
+        or planes.shape[0] != 3
+        or planes.dtype != np.float32
+        or not planes.flags.c_contiguous
+    ):
+        raise ValueError(
+            f"planes must be contiguous float32 [3,h,w], not {planes.dtype} {list(planes.shape)}"
+        )
     offset, matrix = (np.ascontiguousarray(a, np.float32) for a in (offset, matrix))
     if offset.shape != (3,) or matrix.shape != (3, 3):
-        raise ValueError(f"offset must be [3] and matrix [3,3], not {list(offset.shape)} and {list(matrix.shape)}")
+        raise ValueError(
+            f"offset must be [3] and matrix [3,3], not {list(offset.shape)} and {list(matrix.shape)}"
+        )
     count = planes.shape[1] * planes.shape[2]
     if library().gsvnet_convert(
         planes.ctypes.data, count, offset.ctypes.data, matrix.ctypes.data, threads or 0
@@ -83,13 +96,17 @@ def convert(planes: Float32, offset: Float32, matrix: Float32, *, threads: int |
         raise ValueError("planes must not be empty")
 
 
-def label_upsample(scores: Float32, height: int, width: int, *, threads: int | None = None) -> NDArray[np.uint8]:
+def label_upsample(
+    scores: Float32, height: int, width: int, *, threads: int | None = None
+) -> NDArray[np.uint8]:
     """scores [C,h,w] float32 -> labels [height,width] uint8: bilinear, half-pixel centres, argmax, lowest class on ties.
 
     Equal to the bit to plugins/kernels/labels/reference.py for finite scores. Raises ValueError for other shapes.
     """
     if scores.ndim != 3 or scores.dtype != np.float32 or 0 in scores.shape or scores.shape[0] > 256:
-        raise ValueError(f"scores must be float32 [C,h,w], C at most 256, not {scores.dtype} {list(scores.shape)}")
+        raise ValueError(
+            f"scores must be float32 [C,h,w], C at most 256, not {scores.dtype} {list(scores.shape)}"
+        )
     if height < 1 or width < 1:
         raise ValueError(f"labels must have at least one pixel, not {width}x{height}")
     scores = np.ascontiguousarray(scores)
@@ -115,7 +132,9 @@ def library() -> ctypes.CDLL:
     try:
         native = ctypes.CDLL(str(path))
     except OSError as error:
-        raise BackendError(f"{path}: the native kernels cannot be loaded ({error}); install gsvnet-engine anew") from error
+        raise BackendError(
+            f"{path}: the native kernels cannot be loaded ({error}); install gsvnet-engine anew"
+        ) from error
     pointer, i32, i64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
     native.gsvnet_resample.argtypes = [ctypes.POINTER(_CPlane), i32, pointer, i32, i32, i32]
     native.gsvnet_convert.argtypes = [pointer, i64, pointer, pointer, i32]

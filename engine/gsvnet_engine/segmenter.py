@@ -75,8 +75,8 @@ class Segmenter:
     """Runs one bundle over one video at a time, frame by frame. Not for several threads at once.
 
     bundle: a shipped name, a folder, or an open Bundle. interval: a keyframe every so many frames (None:
-    the bundle's own). backend: "auto", "openvino" or "onnxruntime". threads: for the networks and the label
-    kernel (None: the runtime's choice). cpu_precision: "f32" or "bf16" (OpenVINO on processors that have
+    the bundle's own). backend: "auto", "openvino" or "onnxruntime". threads: for the networks and the
+    kernels (None: their own choice). cpu_precision: "f32" or "bf16" (OpenVINO on processors that have
     it).
     """
 
@@ -138,11 +138,11 @@ class Segmenter:
         last, stages_ms = self._last, dict[str, float]()
 
         with _timed(stages_ms, "prepare"):
-            current = prepare.current(frame, sizes.grid)
+            current = prepare.current(frame, sizes.grid, threads=self._threads)
         if last is None or self._is_keyframe(frame, last.step):
             age = 0
             with _timed(stages_ms, "prepare"):
-                picture = prepare.keyframe(frame, sizes.keyframe)
+                picture = prepare.keyframe(frame, sizes.keyframe, threads=self._threads)
             with _timed(stages_ms, "keyframe"):
                 scores = session.keyframe(picture)
         else:

@@ -55,7 +55,12 @@ def load_propagation(path: Path) -> tuple[Propagation, dict[str, Any]]:
 
 
 def export_bundle(
-    keyframe_checkpoint: Path, propagation_checkpoint: Path, folder: Path, options: ExportOptions, *, force: bool = False
+    keyframe_checkpoint: Path,
+    propagation_checkpoint: Path,
+    folder: Path,
+    options: ExportOptions,
+    *,
+    force: bool = False,
 ) -> tuple[Bundle, verify.Measured]:
     """Build, verify, write; returns the opened bundle and what verification measured.
 
@@ -102,7 +107,9 @@ def size_rules(geometry: Geometry) -> dict[str, Any]:
     }
 
 
-def _cost(keyframe: nn.Module, propagation: Propagation, classes: int, options: ExportOptions) -> dict[str, Any]:
+def _cost(
+    keyframe: nn.Module, propagation: Propagation, classes: int, options: ExportOptions
+) -> dict[str, Any]:
     """Parameters, and multiply-accumulates for a source of the reference size."""
     sizes = options.geometry.plan(*options.reference_size)
     small, scores = torch.zeros(1, 3, *sizes.grid), torch.zeros(1, classes, *sizes.grid)
@@ -130,5 +137,7 @@ def _write(folder: Path, payload: dict[str, bytes], manifest: dict[str, Any]) ->
             for path in staged.iterdir():
                 shutil.move(path, folder / path.name)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror}); name another folder with -o") from error
+        raise OutputError(
+            f"{folder}: cannot be written ({error.strerror}); name another folder with -o"
+        ) from error
     return Bundle.open(folder)

@@ -65,7 +65,7 @@ def build_graphs(keyframe: nn.Module, propagation: Propagation, classes: int) ->
     cells = ("N", c, "h", "w")
     picture = (_FLOAT, ("N", 3, "h", "w"))
     scores = (_FLOAT, cells)
-    key = (
+    key: tuple[Signature, Signature] = (
         {"frame": (_FLOAT, ("N", 3, "frame_h", "frame_w")), "grid": (_INT64, (2,))},
         {"scores": scores},
     )
@@ -103,7 +103,11 @@ def _plain(model: ModelProto) -> ModelProto:
 
 
 def _graph(
-    name: str, module: nn.Module, inputs: Signature, outputs: Signature, functions: Sequence[FunctionProto] = ()
+    name: str,
+    module: nn.Module,
+    inputs: Signature,
+    outputs: Signature,
+    functions: Sequence[FunctionProto] = (),
 ) -> ModelProto:
     """Trace `module`; the operations stay single nodes, defined by `functions`. Same input, same bytes."""
     traced = _trace(module, inputs, list(outputs))

@@ -89,13 +89,19 @@ def verify(
         if not (value := getattr(worst, name)) <= bound
     ]
     if faults:
-        raise BundleError(f"export: the graphs differ from the trained network: {', '.join(faults)}; nothing was written")
+        raise BundleError(
+            f"export: the graphs differ from the trained network: {', '.join(faults)}; nothing was written"
+        )
     return worst
 
 
 @torch.inference_mode()
 def _verify_interval(
-    sessions: Sessions, keyframe: nn.Module, propagation: Propagation, frames: list[Tensor], grid: tuple[int, int]
+    sessions: Sessions,
+    keyframe: nn.Module,
+    propagation: Propagation,
+    frames: list[Tensor],
+    grid: tuple[int, int],
 ) -> Measured:
     """One interval: every step alone from torch's inputs, then freely, each variant of the graphs."""
     small = [F.interpolate(frame, size=grid, mode="area") for frame in frames]
@@ -130,7 +136,8 @@ def _compare_step(scores: Tensor, expected: Tensor, warped: Tensor) -> Measured:
     excused = F.max_pool2d(tie, 2 * REACH + 1, 1, REACH) > 0
     unexcused = (scores - expected).abs().amax(1, keepdim=True)[~excused]
     return Measured(
-        step_scores=float(unexcused.max()) if unexcused.numel() else 0.0, cells_beyond=float(beyond.float().mean())
+        step_scores=float(unexcused.max()) if unexcused.numel() else 0.0,
+        cells_beyond=float(beyond.float().mean()),
     )
 
 

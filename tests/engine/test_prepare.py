@@ -16,7 +16,12 @@ def flat(y: int, u: int, v: int, **colour: object) -> Frame:
     dtype = np.uint16 if colour.get("depth", 8) != 8 else np.uint8
     planes = (np.full((6, 10), y, dtype), np.full((3, 5), u, dtype), np.full((3, 5), v, dtype))
     return Frame(
-        planes=tuple(Plane(p) for p in planes), kind="yuv", height=6, width=10, chroma_shift=(1, 1), **colour  # type: ignore[arg-type]
+        planes=tuple(Plane(p) for p in planes),
+        kind="yuv",
+        height=6,
+        width=10,
+        chroma_shift=(1, 1),
+        **colour,  # type: ignore[arg-type]
     )
 
 
@@ -48,7 +53,9 @@ def test_full_range_and_ten_bits() -> None:
         flat(1023, 512, 512, depth=10, full_range=True),
     ):
         np.testing.assert_allclose(prepare.current(frame, (2, 2)), 1.0, atol=1e-5)
-    np.testing.assert_allclose(prepare.current(flat(502, 512, 512, depth=10), (1, 1)), (502 / 4 - 16) / 219, atol=1e-5)
+    np.testing.assert_allclose(
+        prepare.current(flat(502, 512, 512, depth=10), (1, 1)), (502 / 4 - 16) / 219, atol=1e-5
+    )
 
 
 def test_overshoots_are_clipped() -> None:
@@ -65,7 +72,9 @@ def random_planes(height: int, width: int, shift: tuple[int, int]) -> list[NDArr
 
 @pytest.mark.parametrize("shift", [(0, 0), (0, 1), (1, 1)])
 @pytest.mark.parametrize("size", [(1, 1), (7, 9), (90, 31), (64, 96)])
-def test_equals_the_reference_at_any_size_and_subsampling(size: tuple[int, int], shift: tuple[int, int]) -> None:
+def test_equals_the_reference_at_any_size_and_subsampling(
+    size: tuple[int, int], shift: tuple[int, int]
+) -> None:
     planes = random_planes(*size, shift)
     frame = Frame(
         planes=tuple(Plane(p) for p in planes), kind="yuv", height=size[0], width=size[1], chroma_shift=shift
@@ -76,7 +85,9 @@ def test_equals_the_reference_at_any_size_and_subsampling(size: tuple[int, int],
         (prepare.current, "area", (5, 6)),
         (prepare.keyframe, "bilinear", (24, 40)),
     ):
-        expected = reference.prepare(planes, extents, target, filter, offset.astype(float), matrix.astype(float))  # type: ignore[arg-type]
+        expected = reference.prepare(
+            planes, extents, target, filter, offset.astype(float), matrix.astype(float)
+        )
         np.testing.assert_allclose(prepared(frame, target)[0], expected, atol=1e-5)
 
 
@@ -85,7 +96,11 @@ def test_semiplanar_and_packed_layouts_equal_planar_ones() -> None:
     planar = Frame(planes=(Plane(y), Plane(u), Plane(v)), kind="yuv", height=8, width=12, chroma_shift=(1, 1))
     both = np.stack([u, v], 2)
     nv12 = Frame(
-        planes=(Plane(y), Plane(both[..., 0]), Plane(both[..., 1])), kind="yuv", height=8, width=12, chroma_shift=(1, 1)
+        planes=(Plane(y), Plane(both[..., 0]), Plane(both[..., 1])),
+        kind="yuv",
+        height=8,
+        width=12,
+        chroma_shift=(1, 1),
     )
     np.testing.assert_array_equal(prepare.keyframe(planar, (9, 13)), prepare.keyframe(nv12, (9, 13)))
 
@@ -104,10 +119,14 @@ def test_rgb_bgr_and_gray() -> None:
     swapped = np.ascontiguousarray(rgb[..., ::-1])
     np.testing.assert_array_equal(same, prepare.keyframe(Frame.from_bgr(swapped), (10, 14)))
     gray = Frame(planes=(Plane(rgb[..., 0]),), kind="gray", height=10, width=14, full_range=True)
-    np.testing.assert_allclose(prepare.keyframe(gray, (10, 14))[0], np.repeat(rgb[None, ..., 0] / 255, 3, 0), atol=1e-6)
+    np.testing.assert_allclose(
+        prepare.keyframe(gray, (10, 14))[0], np.repeat(rgb[None, ..., 0] / 255, 3, 0), atol=1e-6
+    )
 
 
-@pytest.mark.parametrize("picture", [np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "picture", [np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)]
+)
 def test_pictures_of_another_kind_are_refused(picture: NDArray[np.uint8]) -> None:
     with pytest.raises(ValueError, match=r"uint8 \[H,W,3\]"):
         Frame.from_rgb(picture)

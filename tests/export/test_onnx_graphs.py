@@ -22,7 +22,7 @@ def networks() -> tuple[torch.nn.Module, Propagation]:
     with torch.no_grad():  # a flow of a few cells and confident scores, as trained networks have
         assert propagation.flow.head.bias is not None
         propagation.flow.head.bias.copy_(torch.tensor([1.3, -0.4]))
-        keyframe.head[2].weight.mul_(20)  # type: ignore[index,union-attr,operator]
+        keyframe.head[2].weight.mul_(20)  # type: ignore[index,union-attr]
     return keyframe, propagation
 
 
@@ -33,7 +33,8 @@ def graphs(networks: tuple[torch.nn.Module, Propagation]) -> dict[str, ModelProt
 
 def test_contract_of_names_and_shapes(graphs: dict[str, ModelProto]) -> None:
     signatures = {
-        name: ([i.name for i in m.graph.input], [o.name for o in m.graph.output]) for name, m in graphs.items()
+        name: ([i.name for i in m.graph.input], [o.name for o in m.graph.output])
+        for name, m in graphs.items()
     }
     step = (["current", "previous", "scores"], ["propagated"])
     labels = (["scores", "size"], ["labels"])
@@ -121,7 +122,10 @@ def test_ablation_variants_export(variant: dict[str, int]) -> None:
 @pytest.mark.parametrize("graph", ["propagate.onnx", "propagate.plain.onnx"])
 @pytest.mark.parametrize("size", [(1, 1), (9, 5), (45, 33)])
 def test_awkward_grids_in_onnx_runtime(
-    networks: tuple[torch.nn.Module, Propagation], graphs: dict[str, ModelProto], graph: str, size: tuple[int, int]
+    networks: tuple[torch.nn.Module, Propagation],
+    graphs: dict[str, ModelProto],
+    graph: str,
+    size: tuple[int, int],
 ) -> None:
     pictures, scores = torch.rand(2, 1, 3, *size), torch.randn(1, CLASSES, *size) * 5
     (got,) = verify.Sessions({graph: graphs[graph]}).run(graph, pictures[0], pictures[1], scores)

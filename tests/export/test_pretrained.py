@@ -15,7 +15,9 @@ State = dict[str, Tensor]
 
 def norm(name: str, channels: int) -> State:
     parts = ("weight", "bias", "running_mean", "running_var")
-    return {f"{name}.{p}": torch.rand(channels) for p in parts} | {f"{name}.num_batches_tracked": torch.tensor(7)}
+    return {f"{name}.{p}": torch.rand(channels) for p in parts} | {
+        f"{name}.num_batches_tracked": torch.tensor(7)
+    }
 
 
 def conv(name: str, outputs: int, inputs: int, kernel: int) -> State:
@@ -71,8 +73,12 @@ def bisenet(classes: int) -> State:
     for head in ("conv_head16", "conv_head32"):
         state |= conv_bn(f"cp.{head}", 128, 128, 3)
     state |= conv_bn("cp.conv_avg", 512, 128, 1) | conv_bn("sp.conv1", 3, 64, 7)
-    state |= conv_bn("sp.conv2", 64, 64, 3) | conv_bn("sp.conv3", 64, 64, 3) | conv_bn("sp.conv_out", 64, 128, 1)
-    state |= conv_bn("ffm.convblk", 256, 256, 1) | conv("ffm.conv1", 64, 256, 1) | conv("ffm.conv2", 256, 64, 1)
+    state |= (
+        conv_bn("sp.conv2", 64, 64, 3) | conv_bn("sp.conv3", 64, 64, 3) | conv_bn("sp.conv_out", 64, 128, 1)
+    )
+    state |= (
+        conv_bn("ffm.convblk", 256, 256, 1) | conv("ffm.conv1", 64, 256, 1) | conv("ffm.conv2", 256, 64, 1)
+    )
     for head, inputs, middle in (("conv_out", 256, 256), ("conv_out16", 128, 64), ("conv_out32", 128, 64)):
         state |= conv_bn(f"{head}.conv", inputs, middle, 3) | conv(f"{head}.conv_out", classes, middle, 1)
         state |= {f"{head}.conv_out.bias": torch.rand(classes)}
@@ -97,9 +103,13 @@ def test_torchvision_resnet18(tmp_path: Path) -> None:
 def test_swiftnet_whole_with_its_own_normalisation(tmp_path: Path) -> None:
     state = swiftnet(19)
     model = build_keyframe("swiftnet", "resnet18", 19)
-    assert initialise(model, "resnet18", save(tmp_path, {"state_dict": state})) == "weights.pth: whole network"
+    assert (
+        initialise(model, "resnet18", save(tmp_path, {"state_dict": state})) == "weights.pth: whole network"
+    )
     loaded = model.state_dict()
-    assert torch.equal(loaded["upsample.2.blend.2.weight"], state["backbone.upsample.2.blend_conv.conv.weight"])
+    assert torch.equal(
+        loaded["upsample.2.blend.2.weight"], state["backbone.upsample.2.blend_conv.conv.weight"]
+    )
     assert torch.equal(loaded["spp.levels.1.0.running_var"], state["backbone.spp.spp.spp1.norm.running_var"])
     torch.testing.assert_close(loaded["trunk.normalise.mean"], state["backbone.img_mean"] / 255)
 
@@ -114,7 +124,9 @@ def test_bisenet(tmp_path: Path) -> None:
     state = bisenet(19)
     model = build_keyframe("bisenet", "resnet18", 19)
     told = initialise(model, "resnet18", save(tmp_path, state))
-    assert told.startswith("weights.pth: whole network, without head.")  # its head is 256 wide, the paper's 64
+    assert told.startswith(
+        "weights.pth: whole network, without head."
+    )  # its head is 256 wide, the paper's 64
     assert "gate" not in told
     loaded = model.state_dict()
     assert torch.equal(loaded["context.arm16.gate.1.bias"], state["cp.arm16.bn_atten.bias"])
@@ -129,7 +141,9 @@ def test_packaged_imagenet_trunk() -> None:
     assert not torch.equal(model.state_dict()["trunk.stem.0.weight"], before)
 
 
-@pytest.mark.parametrize("content", [{"a": torch.zeros(1)}, [1, 2], {"layer1.0.conv1.weight": torch.zeros(2)}])
+@pytest.mark.parametrize(
+    "content", [{"a": torch.zeros(1)}, [1, 2], {"layer1.0.conv1.weight": torch.zeros(2)}]
+)
 def test_other_files_are_refused_in_one_line(tmp_path: Path, content: object) -> None:
     model = build_keyframe("swiftnet", "resnet18", 5)
     with pytest.raises(InputError) as caught:

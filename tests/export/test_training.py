@@ -58,7 +58,7 @@ def test_a_run_leaves_its_record(runs: Path) -> None:
 
 def test_exported_bundle_is_what_was_trained(runs: Path, tmp_path: Path) -> None:
     paths = [runs / kind / "checkpoint.safetensors" for kind in ("keyframe", "propagation")]
-    bundle, measured = export_bundle(*paths, tmp_path / "tiny", OPTIONS)
+    bundle, measured = export_bundle(paths[0], paths[1], tmp_path / "tiny", OPTIONS)
     assert measured.labels_different <= 5e-4
     assert [c.name for c in bundle.manifest.classes][:2] == ["Sky", "Building"]
     assert any("CamVid" in source for source in bundle.manifest.trained_on)
@@ -67,13 +67,17 @@ def test_exported_bundle_is_what_was_trained(runs: Path, tmp_path: Path) -> None
     first = {p.name: p.read_bytes() for p in (tmp_path / "tiny").iterdir()}
     (tmp_path / "tiny/MODEL_CARD.md").write_text("ours")
     with pytest.raises(OutputError, match="--force"):
-        export_bundle(*paths, tmp_path / "tiny", OPTIONS)
-    export_bundle(*paths, tmp_path / "tiny", OPTIONS, force=True)
-    assert {p.name: p.read_bytes() for p in (tmp_path / "tiny").iterdir()} == first | {"MODEL_CARD.md": b"ours"}
+        export_bundle(paths[0], paths[1], tmp_path / "tiny", OPTIONS)
+    export_bundle(paths[0], paths[1], tmp_path / "tiny", OPTIONS, force=True)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "tiny").iterdir()} == first | {
+        "MODEL_CARD.md": b"ours"
+    }
 
 
 def test_wrong_checkpoints_are_named(runs: Path, tmp_path: Path) -> None:
-    keyframe_path, propagation_path = (runs / k / "checkpoint.safetensors" for k in ("keyframe", "propagation"))
+    keyframe_path, propagation_path = (
+        runs / k / "checkpoint.safetensors" for k in ("keyframe", "propagation")
+    )
     with pytest.raises(InputError, match="give one of `train keyframe`"):
         load_keyframe(propagation_path)
     with pytest.raises(InputError, match="give one of `train propagation`"):

@@ -25,7 +25,8 @@ def test_kernel_equals_the_reference(
     rng = np.random.default_rng(seed)
     samples = rng.integers(0, 256 if layout != "words" else 1024, shape)
     extent = (shape[0] - 0.5 * half, shape[1] - 0.5 * half)
-    plane = Plane(samples.astype(np.uint16 if layout in ("words", "shifted") else np.uint8))
+    words = layout in ("words", "shifted")
+    plane = Plane(samples.astype(np.uint16)) if words else Plane(samples.astype(np.uint8))
     if layout == "strided":
         wide = np.zeros((shape[0], shape[1], 3), np.uint8)
         wide[..., 1] = samples

@@ -41,13 +41,17 @@ def test_large_map_in_blobs_as_networks_make_them() -> None:
     classes = np.kron(rng.integers(0, 19, (8, 16)), np.ones((8, 8), int))
     values = rng.normal(size=(19, 64, 128)).astype(np.float32)
     values[classes, np.arange(64)[:, None], np.arange(128)] += 10
-    np.testing.assert_array_equal(kernels.label_upsample(values, 511, 1030), label_upsample(values, 511, 1030))
+    np.testing.assert_array_equal(
+        kernels.label_upsample(values, 511, 1030), label_upsample(values, 511, 1030)
+    )
 
 
 def test_torch_agrees_where_scores_are_apart() -> None:
     torch = pytest.importorskip("torch")
     values = np.random.default_rng(1).normal(size=(11, 45, 60)).astype(np.float32)
-    full = torch.nn.functional.interpolate(torch.from_numpy(values)[None], size=(360, 480), mode="bilinear")[0]
+    full = torch.nn.functional.interpolate(torch.from_numpy(values)[None], size=(360, 480), mode="bilinear")[
+        0
+    ]
     best = full.topk(2, dim=0).values
     apart = (best[0] - best[1] >= 1e-5).numpy()
     labels = kernels.label_upsample(values, 360, 480)
@@ -72,7 +76,13 @@ def test_strided_scores_are_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [np.zeros((2, 3)), np.zeros((2, 3, 3)), np.zeros((257, 1, 1), np.float32), np.zeros((2, 0, 3), np.float32)]
+    "values",
+    [
+        np.zeros((2, 3)),
+        np.zeros((2, 3, 3)),
+        np.zeros((257, 1, 1), np.float32),
+        np.zeros((2, 0, 3), np.float32),
+    ],
 )
 def test_other_arrays_are_refused(values: Scores) -> None:
     with pytest.raises(ValueError, match="scores must be float32"):

@@ -19,6 +19,7 @@ from gsvnet_engine import __version__
 from gsvnet_engine.errors import EXIT_INTERRUPTED, BackendError, GsvnetError, OutputError, UsageError
 
 PROGRAM = "gsvnet-engine"
+_STDOUT = 1
 GROUP = "gsvnet_engine.commands"
 _EXIT_CODES = (
     "Exit codes: 0 ok, 2 usage, 3 input, 4 bundle or failed verification, 5 output, "
@@ -39,16 +40,18 @@ _CommandLineProblem: type[Exception] = typer.BadParameter.__mro__[2]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code (see _EXIT_CODES; 1: a fault of this program)."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = given[: given.index("--")] if "--" in given else given
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    end = given.index("--") if "--" in given else len(given)
+    options, rest = given[:end], given[end:]
     debug = "--debug" in options or bool(os.environ.get("GSVNET_DEBUG"))
+    understood = [option for option in options if option != "--debug"]  # it may stand after the verb, too
     try:
-        code = build_app()(args=given, prog_name=PROGRAM, standalone_mode=False)
+        code = build_app()(args=[*understood, *rest], prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # typer makes the second of the first; nothing else exits
         # The reader of our stdout has gone. Python would say so again when it closes stdout on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
         return OutputError.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _report("interrupted", EXIT_INTERRUPTED, as_json="--json" in options)
@@ -65,7 +68,6 @@ def build_app() -> typer.Typer:
         help="Real-time semantic segmentation of video: an image network on keyframes, propagation between.",
         epilog=_EXIT_CODES,
         add_completion=False,
-        no_args_is_help=True,
         rich_markup_mode=None,  # rich doubles the time of --help
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -85,21 +87,19 @@ def explain(error: BaseException) -> tuple[str, int]:
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else PROGRAM
         return f"{problem.format_message()} (see {path} --help)", UsageError.exit_code
-    if isinstance(error, ModuleNotFoundError) and (
-        extra := _EXTRAS.get((error.name or "").partition(".")[0])
-    ):
-        return (
-            f"this needs {error.name}, which is not installed: pip install 'gsvnet-engine[{extra}]'",
-            BackendError.exit_code,
-        )
     if isinstance(error, ImportError):
-        return f"{error}; see gsvnet-engine doctor", BackendError.exit_code
+        return _explain_import(error), BackendError.exit_code
     if isinstance(error, MemoryError):
-        return "out of memory; use a smaller working size, or less of the input", GsvnetError.exit_code
-    return (
-        f"{type(error).__name__}: {error} (a fault of this program; --debug shows where)",
-        GsvnetError.exit_code,
-    )
+        return "out of memory; use a smaller working size, or a part of the input", GsvnetError.exit_code
+    fault = f"{type(error).__name__}: {error} (a fault of this program; --debug shows where)"
+    return fault, GsvnetError.exit_code
+
+
+def _explain_import(error: ImportError) -> str:
+    extra = _EXTRAS.get((error.name or "").partition(".")[0])
+    if isinstance(error, ModuleNotFoundError) and extra:
+        return f"this needs {error.name}, which is not installed: pip install 'gsvnet-engine[{extra}]'"
+    return f"{error}; gsvnet-engine doctor shows what is missing"
 
 
 def _report(message: str, exit_code: int, *, as_json: bool) -> int:
@@ -133,13 +133,11 @@ def _add_verb(app: typer.Typer, entry: EntryPoint) -> None:
     try:
         command = entry.load()
     except ImportError as error:
-        command = _unavailable(error)
-        app.command(entry.name, help="(not available: an extra is missing)", context_settings=_ANYTHING)(
-            command
-        )
+        missing = app.command(entry.name, help="(an extra is missing)", context_settings=_ANYTHING)
+        missing(_unavailable(error))
         return
     if isinstance(command, typer.Typer):
-        app.add_typer(command, name=entry.name)
+        app.add_typer(command, name=entry.name, no_args_is_help=False)  # "Missing command": one line
     else:
         app.command(entry.name)(command)
 

@@ -43,11 +43,15 @@ _CPU_FEATURES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One finding. `detail` says what was found, or what is wrong and how to mend it."""
+    """One finding. `detail` says what was found, or what is wrong and how to mend it.
+
+    `optional`: nothing is wrong with a machine that lacks it.
+    """
 
     name: str
     ok: bool
     detail: str
+    optional: bool = False
 
 
 def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> int:
@@ -141,11 +145,9 @@ def check_bundle() -> Check:
 def check_export() -> Check:
     missing = [name for name in EXPORT_PACKAGES if _version(name) is None]
     if missing:
-        lacking = ", ".join(missing)
-        return Check(
-            name="train, export", ok=False, detail=f"no {lacking}: pip install 'gsvnet-engine[export]'"
-        )
-    return Check(name="train, export", ok=True, detail=f"torch {_version('torch')}")
+        detail = f"no {', '.join(missing)}: pip install 'gsvnet-engine[export]'"
+        return Check(name="train, export", ok=False, detail=detail, optional=True)
+    return Check(name="train, export", ok=True, detail=f"torch {_version('torch')}", optional=True)
 
 
 def check_gpu() -> Check:
@@ -153,7 +155,7 @@ def check_gpu() -> Check:
         "an NVIDIA driver is there" if Path("/proc/driver/nvidia/version").exists() else "no NVIDIA driver"
     )
     detail = f"{driver}; this version has no TensorRT backend, networks run on the CPU"
-    return Check(name="GPU", ok=False, detail=detail)
+    return Check(name="GPU", ok=False, detail=detail, optional=True)
 
 
 def cpu() -> dict[str, Any]:
@@ -199,10 +201,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     yield ", ".join(f"{name} {found}" for name, found in facts["packages"].items() if found)
     yield ""
     for check in facts["checks"]:
-        yield f"{'ok ' if check['ok'] else 'no '} {check['name']:<16}{check['detail']}"
+        mark = "ok" if check["ok"] else "--" if check["optional"] else "NO"
+        yield f"{mark} {check['name']:<16}{check['detail']}"
     yield ""
-    yield (
-        "ready to segment video"
-        if facts["usable"]
-        else "NOT ready: a line marked `no` above says what to mend"
-    )
+    yield "ready to segment video" if facts["usable"] else "not ready: the lines marked NO say what to mend"

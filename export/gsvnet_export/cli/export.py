@@ -14,9 +14,12 @@ def command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Bundle folder to write.")],
     name: Annotated[str | None, typer.Option(help="The bundle's name; the folder's by default.")] = None,
     short_side: Annotated[
-        int | None, typer.Option(min=8, help="Working size: its short side in pixels; the source's own by default.")
+        int | None,
+        typer.Option(min=8, help="Working size: its short side in pixels; the source's own by default."),
     ] = None,
-    keyframe_scale: Annotated[str, typer.Option(help="Keyframe size as a ratio of the working size.")] = "3/4",
+    keyframe_scale: Annotated[
+        str, typer.Option(help="Keyframe size as a ratio of the working size.")
+    ] = "3/4",
     interval: Annotated[int, typer.Option(min=1, help="Keyframe interval that `run` uses by default.")] = 4,
     license_id: Annotated[
         str, typer.Option("--license", help="SPDX licence of the weights, as their training data allows.")

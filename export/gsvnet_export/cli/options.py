@@ -28,9 +28,12 @@ def geometry(short_side: int | None, keyframe_scale: str, multiple: int = 8) -> 
     except ValueError:
         scale = (0, 0)
     if min(scale) < 1:
-        raise UsageError(f"--keyframe-scale {keyframe_scale}: give a ratio of whole numbers such as 1/2 or 3/4")
-    working = ShortSide(short_side) if short_side else "source"
-    return Geometry(working=working, keyframe=Scaled(scale, multiple))
+        raise UsageError(
+            f"--keyframe-scale {keyframe_scale}: give a ratio of whole numbers such as 1/2 or 3/4"
+        )
+    return Geometry(
+        working=ShortSide(short_side) if short_side else "source", keyframe=Scaled(scale, multiple)
+    )
 
 
 def print_run(folder: Path, as_json: bool) -> None:

@@ -7,10 +7,14 @@ import typer
 
 command = typer.Typer(help="Train a keyframe network, or PF for one.", no_args_is_help=True)
 
-Output = Annotated[Path, typer.Option("-o", "--output", help="Run folder: configuration, metrics, curve, checkpoint.")]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", help="Run folder: configuration, metrics, curve, checkpoint.")
+]
 Data = Annotated[
     Path,
-    typer.Option(envvar="GSVNET_DATA", help="camvid: the folder of camvid/, clips/, pseudo/; cityscapes: its root."),
+    typer.Option(
+        envvar="GSVNET_DATA", help="camvid: the folder of camvid/, clips/, pseudo/; cityscapes: its root."
+    ),
 ]
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps instead of the preset's.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in the same folder.")]
@@ -28,7 +32,9 @@ def train_keyframe(
     trunk: Annotated[str | None, typer.Option(help="resnet18 or efficientnet_lite0.")] = None,
     init: Annotated[
         Path | None,
-        typer.Option(help="Starting weights: torchvision's ResNet-18, a published SwiftNet or BiSeNet, or ours."),
+        typer.Option(
+            help="Starting weights: torchvision's ResNet-18, a published SwiftNet or BiSeNet, or ours."
+        ),
     ] = None,
     steps: Steps = None,
     seed: Seed = None,
@@ -54,9 +60,13 @@ def train_propagation(
     keyframe: Annotated[Path, typer.Option(help="Checkpoint of the keyframe network to propagate for.")],
     output: Output,
     preset: Annotated[str, typer.Option(help="best, paper (section 4.1) or smoke.")] = "best",
-    stills: Annotated[bool, typer.Option(help="Learn from moved stills of CamVid too, not from clips alone.")] = True,
+    stills: Annotated[
+        bool, typer.Option(help="Learn from moved stills of CamVid too, not from clips alone.")
+    ] = True,
     short_side: Annotated[int, typer.Option(min=8, help="Working size: its short side in pixels.")] = 720,
-    keyframe_scale: Annotated[str, typer.Option(help="Keyframe size as a ratio of the working size.")] = "1/2",
+    keyframe_scale: Annotated[
+        str, typer.Option(help="Keyframe size as a ratio of the working size.")
+    ] = "1/2",
     steps: Steps = None,
     seed: Seed = None,
     resume: Resume = False,
@@ -70,6 +80,8 @@ def train_propagation(
 
     recipe = choose_preset(propagation.PRESETS, preset, {"steps": steps, "seed": seed})
     network, config = load_keyframe(keyframe)
-    windows = load_windows(data, keyframe, network, geometry(short_side, keyframe_scale), output / "cache", stills)
+    windows = load_windows(
+        data, keyframe, network, geometry(short_side, keyframe_scale), output / "cache", stills
+    )
     propagation.train_propagation(output, recipe, len(config["data"]["classes"]), windows, resume=resume)
     print_run(output, as_json)

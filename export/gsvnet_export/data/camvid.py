@@ -53,7 +53,9 @@ def read_labels(path: Path) -> Labels:
     if labels is None or labels.ndim != 2:
         raise InputError(f"{path}: not a one-channel label picture; labels are 8-bit PNGs of class ids")
     if labels.max() > UNLABELLED:
-        raise InputError(f"{path}: unknown label value {labels.max()}; CamVid's are 0..10 and {UNLABELLED} (unlabelled)")
+        raise InputError(
+            f"{path}: unknown label value {labels.max()}; CamVid's are 0..10 and {UNLABELLED} (unlabelled)"
+        )
     return np.where(labels == UNLABELLED, IGNORE, labels).astype(np.uint8)
 
 
@@ -70,7 +72,9 @@ def load(folder: Path, split: str) -> Stills:
     """The stills of one split, in name order. InputError when the folder is not laid out so or a label is missing."""
     images = sorted(p for p in (folder / split / "images").glob("*") if p.suffix in (".webp", ".png"))
     if not images:
-        raise InputError(f"{folder / split / 'images'}: no .webp or .png pictures; give the folder that holds {split}/")
+        raise InputError(
+            f"{folder / split / 'images'}: no .webp or .png pictures; give the folder that holds {split}/"
+        )
     items = []
     for image in images:
         labels = folder / split / "labels" / f"{image.stem}.png"

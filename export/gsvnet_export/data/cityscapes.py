@@ -36,8 +36,7 @@ CLASSES = tuple(name for _, name, _ in _TRAINED)
 COLORS = tuple(color for _, _, color in _TRAINED)
 _HIGHEST_ID = 33
 _TO_TRAIN_ID = np.full(256, IGNORE, np.uint8)
-for _train_id, (_label_id, _, _) in enumerate(_TRAINED):
-    _TO_TRAIN_ID[_label_id] = _train_id
+_TO_TRAIN_ID[[label_id for label_id, _, _ in _TRAINED]] = range(len(_TRAINED))
 
 
 def read_labels(path: Path) -> Labels:
@@ -47,13 +46,16 @@ def read_labels(path: Path) -> Labels:
         raise InputError(f"{path}: not a one-channel 8-bit labelIds picture; restore it from gtFine")
     if ids.max() > _HIGHEST_ID:
         raise InputError(f"{path}: unknown label id {ids.max()}; Cityscapes' labelIds are 0..{_HIGHEST_ID}")
-    return _TO_TRAIN_ID[ids]
+    labels: Labels = _TO_TRAIN_ID[ids]
+    return labels
 
 
 def _read(image: Path, labels: Path) -> tuple[Image, Labels]:
     pair = read_image(image), read_labels(labels)
     if pair[0].shape[:2] != pair[1].shape:
-        raise InputError(f"{labels}: {pair[1].shape} but its picture is {pair[0].shape[:2]}; they must be of one size")
+        raise InputError(
+            f"{labels}: {pair[1].shape} but its picture is {pair[0].shape[:2]}; they must be of one size"
+        )
     return pair
 
 
@@ -61,7 +63,9 @@ def load(folder: Path, split: str) -> Stills:
     """The finely labelled stills of one split, in name order, read when needed. InputError for another layout."""
     images = sorted((folder / "leftImg8bit" / split).glob("*/*_leftImg8bit.png"))
     if not images:
-        raise InputError(f"{folder}: no leftImg8bit/{split}/<city>/*_leftImg8bit.png; give Cityscapes' root folder")
+        raise InputError(
+            f"{folder}: no leftImg8bit/{split}/<city>/*_leftImg8bit.png; give Cityscapes' root folder"
+        )
     items = []
     for image in images:
         stem = image.name.removesuffix("_leftImg8bit.png")

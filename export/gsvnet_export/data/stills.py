@@ -56,4 +56,5 @@ def class_frequencies(stills: Stills, classes: int) -> NDArray[np.float64]:
     counts = np.zeros(256, np.int64)
     for index in range(len(stills)):
         counts += np.bincount(stills[index][1].ravel(), minlength=256)
-    return counts[:classes] / max(1, counts[:classes].sum())
+    shares: NDArray[np.float64] = counts[:classes] / max(1, counts[:classes].sum())
+    return shares

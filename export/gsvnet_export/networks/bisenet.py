@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gsvnet_export.networks.layers import ConvBNReLU, resize
+from gsvnet_export.networks.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, Normalise, resize
 
 
 def _global_average(x: Tensor) -> Tensor:
@@ -17,7 +17,10 @@ class SpatialPath(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(
-            ConvBNReLU(3, 64, 7, 2), ConvBNReLU(64, 64, 3, 2), ConvBNReLU(64, 64, 3, 2), ConvBNReLU(64, 128, 1)
+            ConvBNReLU(3, 64, 7, 2),
+            ConvBNReLU(64, 64, 3, 2),
+            ConvBNReLU(64, 64, 3, 2),
+            ConvBNReLU(64, 128, 1),
         )
 
 
@@ -31,7 +34,8 @@ class AttentionRefinement(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
-        return x * torch.sigmoid(self.gate(_global_average(x)))
+        gated: Tensor = x * torch.sigmoid(self.gate(_global_average(x)))
+        return gated
 
 
 class ContextPath(nn.Module):
@@ -61,25 +65,28 @@ class FeatureFusion(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv = ConvBNReLU(256, 256, 1)
-        self.gate = nn.Sequential(nn.Conv2d(256, 64, 1, bias=False), nn.ReLU(), nn.Conv2d(64, 256, 1, bias=False))
+        self.gate = nn.Sequential(
+            nn.Conv2d(256, 64, 1, bias=False), nn.ReLU(), nn.Conv2d(64, 256, 1, bias=False)
+        )
 
     def forward(self, spatial: Tensor, context: Tensor) -> Tensor:
-        f = self.conv(torch.cat([spatial, context], 1))
+        f: Tensor = self.conv(torch.cat([spatial, context], 1))
         return f + f * torch.sigmoid(self.gate(_global_average(f)))
 
 
 class BiSeNet(nn.Module):
-    """RGB [N,3,H,W] float32 in 0..1 -> raw class scores [N,C,ceil(H/8),ceil(W/8)]. The trunk normalises for both paths."""
+    """RGB [N,3,H,W] float32 in 0..1 -> raw class scores [N,C,ceil(H/8),ceil(W/8)]."""
 
     def __init__(self, trunk: nn.Module, channels: tuple[int, ...], classes: int) -> None:
         super().__init__()
         self.spatial = SpatialPath()
         self.context = ContextPath(trunk, channels)
+        self.normalise = Normalise(IMAGENET_MEAN, IMAGENET_STD)
         self.fusion = FeatureFusion()
         self.head = nn.Sequential(ConvBNReLU(256, 64, 3), nn.Conv2d(64, classes, 1))
 
     def forward(self, frame: Tensor) -> Tensor:
-        spatial = self.spatial(self.context.trunk.normalise(frame))
+        spatial = self.spatial(self.normalise(frame))
         context = self.context(frame, spatial)
         scores: Tensor = self.head(self.fusion(spatial, context))
         return scores

@@ -62,7 +62,7 @@ class MBConv(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.project(self.depthwise(self.expand(x)))
+        y: Tensor = self.project(self.depthwise(self.expand(x)))
         return x + y if self.residual else y
 
 
@@ -81,7 +81,9 @@ class EfficientNetLite0(nn.Module):
             self.stages.append(
                 nn.Sequential(
                     *(
-                        MBConv(inputs if b == 0 else outputs, outputs, expansion, kernel, stride if b == 0 else 1)
+                        MBConv(
+                            inputs if b == 0 else outputs, outputs, expansion, kernel, stride if b == 0 else 1
+                        )
                         for b in range(blocks)
                     )
                 )

@@ -29,11 +29,23 @@ class ConvBNReLU(nn.Sequential):
     """k x k convolution without bias, batch norm, ReLU (LeakyReLU where `slope` is given); pads to keep ceil(size / stride)."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1, slope: float = 0.0
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        stride: int = 1,
+        dilation: int = 1,
+        slope: float = 0.0,
     ) -> None:
         super().__init__(
             nn.Conv2d(
-                inputs, outputs, kernel, stride, padding=dilation * (kernel // 2), dilation=dilation, bias=False
+                inputs,
+                outputs,
+                kernel,
+                stride,
+                padding=dilation * (kernel // 2),
+                dilation=dilation,
+                bias=False,
             ),
             nn.BatchNorm2d(outputs),
             nn.LeakyReLU(slope) if slope else nn.ReLU(),
@@ -58,11 +70,11 @@ def resize(x: Tensor, like: Tensor) -> Tensor:
 
 def _averaging_rows(bins: Tensor, length: Tensor, dtype: torch.dtype) -> Tensor:
     """[bins, length]: row i averages the samples floor(i*length/bins) .. ceil((i+1)*length/bins), as adaptive pooling does."""
-    i = torch.arange(bins)[:, None]
-    j = torch.arange(length)[None]
+    i = torch.arange(bins)[:, None]  # type: ignore[call-overload]
+    j = torch.arange(length)[None]  # type: ignore[call-overload]
     first = torch.div(i * length, bins, rounding_mode="trunc")
     end = torch.div((i + 1) * length + bins - 1, bins, rounding_mode="trunc")
-    inside = ((j >= first) & (j < end)).to(dtype)
+    inside: Tensor = ((j >= first) & (j < end)).to(dtype)
     return inside / inside.sum(1, keepdim=True)
 
 
@@ -85,7 +97,9 @@ def _length(x: Tensor, dimension: int) -> Tensor:
     return length if isinstance(length, Tensor) else torch.tensor(length)
 
 
-def load_matching(module: nn.Module, state: dict[str, Tensor], source: str, optional: Sequence[str] = ()) -> list[str]:
+def load_matching(
+    module: nn.Module, state: dict[str, Tensor], source: str, optional: Sequence[str] = ()
+) -> list[str]:
     """Load `state`, which must fit `module` name for name and shape for shape, or raise ValueError naming what does not.
 
     Entries that begin with one of `optional` may be missing or of another shape; they keep their values and are returned.

@@ -101,7 +101,9 @@ def delay_kernels(window: int) -> Tensor:
     return kernels
 
 
-def delay_convolution_filter(warped: Tensor, intra: Tensor | None, weights: Tensor, kernels: Tensor) -> Tensor:
+def delay_convolution_filter(
+    warped: Tensor, intra: Tensor | None, weights: Tensor, kernels: Tensor
+) -> Tensor:
     """The paper's own formulation (section 3.3): convolve every class with every kernel, then weigh chunk by chunk.
 
     kernels: [D,1,k,k]. With the ideal-delay kernels this equals guided_filter; it is kept for learned kernels.

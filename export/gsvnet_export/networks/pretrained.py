@@ -122,7 +122,9 @@ def _read(path: Path) -> State:
         raise InputError(f"{path}: no such file of weights") from error
     except (OSError, RuntimeError, ValueError, pickle.UnpicklingError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not a file of weights ({reason}); give a state dict or .safetensors") from error
+        raise InputError(
+            f"{path}: not a file of weights ({reason}); give a state dict or .safetensors"
+        ) from error
     for key in ("state_dict", "model", "model_state"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]

@@ -42,7 +42,8 @@ class FlowNetwork(nn.Module):
         self.fuse = ConvBNReLU(256, 64, kernel=1, slope=0.1)
         self.head = nn.Conv2d(64, 2, 3, padding=1)
         nn.init.normal_(self.head.weight, std=1e-3)  # start near "nothing moves"
-        nn.init.zeros_(torch.jit.annotate(Tensor, self.head.bias))
+        with torch.no_grad():
+            self.head.bias.zero_()  # type: ignore[union-attr]
 
     def forward(self, current: Tensor, previous: Tensor) -> Tensor:
         x = self.down2(self.down1(self.normalise(torch.cat([current, previous], 1))))
@@ -65,7 +66,9 @@ class IntraFeatures(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.normalise = Normalise([0.5] * 3, [0.25] * 3)
-        self.layers = nn.Sequential(ConvBNReLU(3, 32), ConvBNReLU(32, 32), nn.Conv2d(32, classes, 3, padding=1))
+        self.layers = nn.Sequential(
+            ConvBNReLU(3, 32), ConvBNReLU(32, 32), nn.Conv2d(32, classes, 3, padding=1)
+        )
 
     def forward(self, current: Tensor) -> Tensor:
         f: Tensor = self.layers(self.normalise(current))

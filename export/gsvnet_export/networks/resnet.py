@@ -23,8 +23,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        return y + self.downsample(x)
+        total: Tensor = self.bn2(self.conv2(y)) + self.downsample(x)
+        return total
 
 
 class ResNet18(nn.Module):

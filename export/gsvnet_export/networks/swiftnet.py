@@ -22,7 +22,8 @@ class SpatialPyramidPooling(nn.Module):
         levels = [x]
         for rows, level in zip(self.rows, self.levels, strict=True):
             levels.append(resize(level(pool_to_rows(x, rows)), x))
-        return self.fuse(torch.cat(levels, 1))
+        fused: Tensor = self.fuse(torch.cat(levels, 1))
+        return fused
 
 
 class UpsamplingUnit(nn.Module):
@@ -35,7 +36,8 @@ class UpsamplingUnit(nn.Module):
 
     def forward(self, deep: Tensor, skip: Tensor) -> Tensor:
         skip = self.bottleneck(skip)
-        return self.blend(resize(deep, skip) + skip)
+        blended: Tensor = self.blend(resize(deep, skip) + skip)
+        return blended
 
 
 class SwiftNet(nn.Module):

@@ -101,7 +101,12 @@ def miou(model: nn.Module, stills: Stills, classes: int) -> float:
 
 
 def train_keyframe(
-    folder: Path, recipe: KeyframeRecipe, data: LabelledData, init: Path | None = None, *, resume: bool = False
+    folder: Path,
+    recipe: KeyframeRecipe,
+    data: LabelledData,
+    init: Path | None = None,
+    *,
+    resume: bool = False,
 ) -> nn.Module:
     """Train N into `folder`; returns its EMA weights. The held-out slice is only measured.
 
@@ -115,7 +120,10 @@ def train_keyframe(
     weights = class_weights(class_frequencies(data.train, data.classes))
     trunk = {id(p) for name, p in model.named_parameters() if "trunk." in name}
     groups = [
-        {"params": [p for p in model.parameters() if id(p) in trunk], "lr": recipe.lr * recipe.trunk_lr_factor},
+        {
+            "params": [p for p in model.parameters() if id(p) in trunk],
+            "lr": recipe.lr * recipe.trunk_lr_factor,
+        },
         {"params": [p for p in model.parameters() if id(p) not in trunk], "lr": recipe.lr},
     ]
 

@@ -70,7 +70,10 @@ def train(
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar, (folder / "metrics.jsonl").open("a") as metrics:
+    with (
+        Progress(*columns, console=Console(stderr=True)) as bar,
+        (folder / "metrics.jsonl").open("a") as metrics,
+    ):
         task = bar.add_task("", total=options.steps, completed=first, text="")
         for step, batch in _ahead(batch_at, first, options.steps):
             for group, rate in zip(optimizer.param_groups, base, strict=True):
@@ -123,7 +126,9 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such checkpoint; `train` writes checkpoint.safetensors") from error
     except (KeyError, ValueError, OSError, RuntimeError, Exception) as error:
-        raise InputError(f"{path}: not a checkpoint of this project ({error}); give a checkpoint.safetensors") from error
+        raise InputError(
+            f"{path}: not a checkpoint of this project ({error}); give a checkpoint.safetensors"
+        ) from error
 
 
 def _start(
@@ -136,7 +141,9 @@ def _start(
         raise UsageError(f"{folder}: holds a run already; go on with --resume, or name another folder")
     if resume and state.exists():
         if json.loads(stored.read_text()) != json.loads(json.dumps(config)):
-            raise UsageError(f"{folder}: was begun with other settings ({stored}); repeat those, or name another folder")
+            raise UsageError(
+                f"{folder}: was begun with other settings ({stored}); repeat those, or name another folder"
+            )
         saved = torch.load(state, map_location="cpu", weights_only=True)
         model.load_state_dict(saved["model"])
         ema.load_state_dict(saved["ema"])
@@ -151,7 +158,12 @@ def _start(
 
 
 def _save_resume(
-    folder: Path, model: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer, rates: list[float], step: int
+    folder: Path,
+    model: nn.Module,
+    ema: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rates: list[float],
+    step: int,
 ) -> None:
     state = {
         "model": model.state_dict(),
@@ -211,7 +223,9 @@ def draw_curve(folder: Path) -> None:
 
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     names = sorted({name for row in rows for name in row} - {"step", "seconds"})
-    figure, axes = plt.subplots(len(names), 1, figsize=(7, 2.2 * len(names)), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        len(names), 1, figsize=(7, 2.2 * len(names)), squeeze=False, layout="constrained"
+    )
     for axis, name in zip(axes[:, 0], names, strict=True):
         points = [(row["step"], row[name]) for row in rows if name in row]
         axis.plot(*zip(*points, strict=True))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,9 +72,7 @@ class Batch:
     labels: Tensor
 
 
-def draw(
-    step: int, recipe: PropagationRecipe, clips: list[ClipCache], stills: StillWindows | None
-) -> Batch:
+def draw(step: int, recipe: PropagationRecipe, clips: list[ClipCache], stills: StillWindows | None) -> Batch:
     """The batch of one step: depends on the recipe's seed and the step alone."""
     rng = np.random.default_rng([recipe.seed, step])
     length = int(rng.integers(1, recipe.longest + 1))
@@ -108,7 +107,7 @@ def _clip_window(
     at = int(rng.integers(len(clip) - stride * length))
     taken = slice(at, at + stride * length + 1, stride)
     rows, columns = _crop(rng, clip.scores.shape[2:], recipe.crop)
-    pictures = clip.pictures[taken, :, rows, columns].astype(np.float32) / 255
+    pictures = clip.pictures[taken, :, rows, columns].astype(np.float32) / np.float32(255)
     scores = clip.scores[taken, :, rows, columns].astype(np.float32)
     if rng.random() < 0.5:
         pictures, scores = pictures[..., ::-1].copy(), scores[..., ::-1].copy()
@@ -123,12 +122,18 @@ def _still_window(
     rows, columns = _crop(rng, scores.shape[1:], recipe.crop)
     ratio = labels.shape[1] // scores.shape[1]  # pixels a cell: whole for CamVid's 480x360 on 90x120
     if labels.shape[1:] != tuple(ratio * n for n in scores.shape[1:]):
-        raise ValueError(f"stills of {labels.shape[1:]} on a grid of {scores.shape[1:]}: no whole ratio to crop by")
+        raise ValueError(
+            f"stills of {labels.shape[1:]} on a grid of {scores.shape[1:]}: no whole ratio to crop by"
+        )
     fine = [slice(s.start * ratio, s.stop * ratio) for s in (rows, columns)]
     pictures, scores = pictures[: length + 1, :, rows, columns], scores[:, rows, columns]
     labels = labels[1 : length + 1, fine[0], fine[1]]
     if rng.random() < 0.5:
-        pictures, scores, labels = pictures[..., ::-1].copy(), scores[..., ::-1].copy(), labels[..., ::-1].copy()
+        pictures, scores, labels = (
+            pictures[..., ::-1].copy(),
+            scores[..., ::-1].copy(),
+            labels[..., ::-1].copy(),
+        )
     return _relight(pictures, rng, recipe.colour), scores, labels
 
 
@@ -138,7 +143,7 @@ def _crop(rng: np.random.Generator, size: tuple[int, ...], crop: tuple[int, int]
     return slice(first[0], first[0] + taken[0]), slice(first[1], first[1] + taken[1])
 
 
-def _relight(pictures: Float32, rng: np.random.Generator, strength: float) -> Float32:
+def _relight(pictures: NDArray[Any], rng: np.random.Generator, strength: float) -> Float32:
     """The whole window in another light, with a little flicker and noise from frame to frame."""
     if strength <= 0:
         return pictures
@@ -146,7 +151,8 @@ def _relight(pictures: Float32, rng: np.random.Generator, strength: float) -> Fl
     gain = np.exp(rng.normal(0, 0.15 * strength, (1, 3, 1, 1)))
     flicker = np.exp(rng.normal(0, 0.02 * strength, (len(pictures), 1, 1, 1)))
     noise = rng.normal(0, 0.01 * strength * rng.random(), pictures.shape)
-    return np.clip(pictures**gamma * gain * flicker + noise, 0, 1).astype(np.float32)
+    lit: Float32 = np.clip(pictures**gamma * gain * flicker + noise, 0, 1).astype(np.float32)
+    return lit
 
 
 def window_loss(model: Propagation, batch: Batch, every_step: bool) -> Tensor:
@@ -158,7 +164,9 @@ def window_loss(model: Propagation, batch: Batch, every_step: bool) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             scores = model(batch.pictures[k + 1], batch.pictures[k], scores).float()
         if every_step or k == length - 1:
-            losses.append(_distillation(scores[:of_clips], batch.teacher[k]) if of_clips else scores.new_zeros(()))
+            losses.append(
+                _distillation(scores[:of_clips], batch.teacher[k]) if of_clips else scores.new_zeros(())
+            )
             if of_clips < len(scores):
                 losses.append(_supervised(scores[of_clips:], batch.labels[k]))
     return torch.stack(losses).sum() / (length if every_step else 1)
@@ -177,7 +185,7 @@ def _supervised(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def agreement(model: nn.Module, clips: list[ClipCache], steps: int = 4, every: int = 5) -> dict[str, float]:
+def agreement(model: nn.Module, clips: list[ClipCache], steps: int = 4, every: int = 8) -> dict[str, float]:
     """Percent of cells that PF, `steps` after a keyframe, labels as the teacher does; and the same for repeating."""
     ours = kept = cells = 0
     for clip in clips:

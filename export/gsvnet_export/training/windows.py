@@ -78,10 +78,19 @@ class StillWindows:
     """`variants` windows for each still; everything but the teacher's scores is made again from the seed when asked for."""
 
     def __init__(
-        self, stills: Stills, folder: Path, teacher: Teacher, geometry: Geometry, key: str, variants: int, seed: int
+        self,
+        stills: Stills,
+        folder: Path,
+        teacher: Teacher,
+        geometry: Geometry,
+        key: str,
+        variants: int,
+        seed: int,
     ) -> None:
         self.stills, self.geometry, self.variants, self.seed = stills, geometry, variants, seed
-        path = folder / f"stills-{_digest(key, *stills.names, str((variants, seed)), str(geometry))}.scores.npy"
+        path = (
+            folder / f"stills-{_digest(key, *stills.names, str((variants, seed)), str(geometry))}.scores.npy"
+        )
         if not path.exists():
             scores = np.stack([self._teach(index, teacher) for index in range(len(self))])
             folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +116,8 @@ class StillWindows:
 
     def _current(self, image: Image) -> Float32:
         frame = Frame.from_rgb(image)
-        return prepare.current(frame, self.geometry.plan(frame.height, frame.width).grid)[0]
+        current: Float32 = prepare.current(frame, self.geometry.plan(frame.height, frame.width).grid)[0]
+        return current
 
     def _teach(self, index: int, teacher: Teacher) -> NDArray[np.float16]:
         frame = Frame.from_rgb(self._moved(index, frames=1)[0][0])
@@ -123,7 +133,9 @@ def camera_path(size: Sequence[int], frames: int, rng: np.random.Generator) -> l
     height, width = size
     centre = np.array([width * rng.uniform(0.25, 0.75), height * rng.uniform(0.3, 0.6)])
     zoom = rng.uniform(-0.01, 0.05)
-    pan = np.array([rng.normal(0, 0.006) * width, rng.normal(0, 0.002) * height]).clip(-width / 60, width / 60)
+    pan = np.array([rng.normal(0, 0.006) * width, rng.normal(0, 0.002) * height]).clip(
+        -width / 60, width / 60
+    )
     roll = np.radians(rng.normal(0, 0.2)).clip(-0.01, 0.01)
     closer = rng.uniform(1.0, 1.35)
     maps = []
@@ -131,7 +143,9 @@ def camera_path(size: Sequence[int], frames: int, rng: np.random.Generator) -> l
         shake = rng.normal(0, 0.0007, 2) * width
         s, a = closer * (1 + zoom) ** k, roll * k
         linear = s * np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
-        maps.append(np.vstack([np.column_stack([linear, centre - linear @ centre + pan * k + shake]), [0, 0, 1]]))
+        maps.append(
+            np.vstack([np.column_stack([linear, centre - linear @ centre + pan * k + shake]), [0, 0, 1]])
+        )
     return maps
 
 
@@ -141,7 +155,9 @@ def move_still(
     """The still as each map shows it; pictures mirrored at the border, labels IGNORE there."""
     size = (labels.shape[1], labels.shape[0])
     pictures = [
-        cv2.warpPerspective(image, m, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).astype(np.uint8)
+        cv2.warpPerspective(image, m, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).astype(
+            np.uint8
+        )
         for m in moves
     ]
     maps = [

@@ -1,5 +1,7 @@
 """Frame preparation in NumPy, float64: the definition that frame.cpp is tested against."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,7 +9,7 @@ Array = NDArray[np.float64]
 
 
 def prepare(
-    planes: list[NDArray[np.integer]],
+    planes: Sequence[NDArray[np.integer]],
     extents: list[tuple[float, float]],
     size: tuple[int, int],
     filter: str,
@@ -19,7 +21,8 @@ def prepare(
         [resample(plane, extent, size, filter) for plane, extent in zip(planes, extents, strict=True)]
     )
     converted = np.einsum("ij,jhw->ihw", matrix, resampled - offset[:, None, None])
-    return np.clip(converted, 0, 1)
+    clipped: Array = np.clip(converted, 0, 1)
+    return clipped
 
 
 def resample(
@@ -48,4 +51,5 @@ def bilinear_weights(outputs: int, extent: float, samples: int) -> Array:
 
 
 def _normalised(weights: Array) -> Array:
-    return weights / weights.sum(1, keepdims=True)
+    normalised: Array = weights / weights.sum(1, keepdims=True)
+    return normalised

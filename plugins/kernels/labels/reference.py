@@ -22,7 +22,9 @@ def label_upsample(scores: NDArray[np.float32], height: int, width: int) -> NDAr
     return labels
 
 
-def _between(outputs: int, cells: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
+def _between(
+    outputs: int, cells: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
     """For each output position: the two cells that it lies between, and their weights."""
     at = np.maximum((np.arange(outputs) + 0.5) * cells / outputs - 0.5, 0.0)
     first = np.minimum(at.astype(np.intp), cells - 1)

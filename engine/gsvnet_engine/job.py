@@ -1,0 +1,293 @@
+"""One `run`: every input through one segmenter into its outputs, and a report of what came of it."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from gsvnet_engine.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL, BackendError, InputError, UsageError
+from gsvnet_engine.pipeline import Tally, Watch, interruptible, run_video
+from gsvnet_engine.sinks import STDOUT, SinkContext, SinkOptions, check_target, is_folder, open_sink
+from gsvnet_engine.telemetry import Progress, StageTimes, stage_table
+from gsvnet_engine.video import STDIN, Source, SourceError, SourceOptions, is_url, open_source, stem_of
+
+if TYPE_CHECKING:
+    from gsvnet_engine.segmenter import Segmenter
+
+STEM = "{stem}"
+DEFAULT_TARGET = f"{STEM}.gsvnet.mp4"
+_WINDOW_PROBE = "import cv2; cv2.namedWindow('probe'); cv2.destroyAllWindows()"
+_ERRORS_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What `run` is asked for. targets: {stem} stands for the input's name. compare: a second interval."""
+
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...] = ()
+    source: SourceOptions = field(default_factory=SourceOptions)
+    sink: SinkOptions = field(default_factory=SinkOptions)
+    bundle: str = "street"
+    interval: int | None = None
+    backend: str = "auto"
+    cpu_precision: str = "f32"
+    threads: int | None = None
+    compare: int | None = None
+    show: bool = False
+    quiet: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputReport:
+    """What one input came to."""
+
+    name: str
+    outputs: tuple[str, ...]
+    tally: Tally
+    size: tuple[int, int]
+    errors: tuple[SourceError, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "input": self.name,
+            "outputs": list(self.outputs),
+            "frames": self.tally.frames,
+            "keyframes": self.tally.keyframes,
+            "fps": _fps(self.tally.frames, self.tally.seconds),
+            "size": list(self.size),
+            "agreement": self.tally.agreement,
+            "errors": [asdict(error) for error in self.errors],
+        }
+
+
+@dataclass(kw_only=True)
+class RunReport:
+    """What a run came to, as far as it got."""
+
+    bundle: str
+    backend: str
+    precision: str
+    interval: int
+    inputs: list[InputReport] = field(default_factory=list)
+    times: StageTimes = field(default_factory=StageTimes)
+    interrupted: bool = False
+
+    @property
+    def errors(self) -> list[SourceError]:
+        return [error for report in self.inputs for error in report.errors]
+
+    @property
+    def exit_code(self) -> int:
+        if self.interrupted:
+            return EXIT_INTERRUPTED
+        return EXIT_PARTIAL if self.errors else EXIT_OK
+
+    def as_json(self) -> dict[str, Any]:
+        tallies = [report.tally for report in self.inputs]
+        agreements = [a for tally in tallies for a in tally.agreements]
+        frames = sum(tally.frames for tally in tallies)
+        return {
+            "frames": frames,
+            "keyframes": sum(tally.keyframes for tally in tallies),
+            "fps": _fps(frames, sum(tally.seconds for tally in tallies)),
+            "bundle": self.bundle,
+            "backend": self.backend,
+            "cpu_precision": self.precision,
+            "interval": self.interval,
+            "stages_ms": {stage: asdict(summary) for stage, summary in self.times.summary().items()},
+            "errors": [
+                {"input": report.name, **asdict(error)} for report in self.inputs for error in report.errors
+            ],
+            "agreement": sum(agreements) / len(agreements) if agreements else None,
+            "outputs": [output for report in self.inputs for output in report.outputs],
+            "interrupted": self.interrupted,
+            "inputs": [report.as_json() for report in self.inputs],
+        }
+
+    def problems(self) -> list[str]:
+        """A line for each part of the input that could not be read, the first few of each input."""
+        lines = []
+        for report in self.inputs:
+            for error in report.errors[:_ERRORS_SHOWN]:
+                at = "" if error.pts_s is None else f" at {error.pts_s:.2f} s"
+                lines.append(f"{report.name}{at}: {error.text}")
+            if len(report.errors) > _ERRORS_SHOWN:
+                lines.append(f"{report.name}: and {len(report.errors) - _ERRORS_SHOWN} more such places")
+        return lines
+
+    def as_text(self) -> str:
+        """The table that ends a run."""
+        totals = self.as_json()
+        lines = [stage_table(self.times.summary())] if totals["frames"] else []
+        compared = "" if totals["agreement"] is None else f", agreement {totals['agreement']:.2%}"
+        lines.append(
+            f"{totals['frames']} frames ({totals['keyframes']} keyframes) at {totals['fps']:.1f} frames/s"
+            f" by {self.bundle}, {self.backend} {self.precision}, interval {self.interval}{compared}"
+        )
+        lines.extend(self.problems())
+        lines.extend(output for report in self.inputs for output in report.outputs if output != STDOUT)
+        return "\n".join(lines)
+
+
+def run(options: RunOptions, *, say: Callable[[str], None]) -> RunReport:
+    """Do it. `say` takes one-line notes. Raises GsvnetError; Ctrl-C and SIGTERM end it in good order."""
+    plan = plan_outputs(options)
+    if options.show:
+        check_window()
+    with interruptible() as stop:
+        segmenter = _segmenter(options, options.interval)
+        other = None if options.compare is None else _segmenter(options, options.compare)
+        report = RunReport(
+            bundle=segmenter.bundle.manifest.name,
+            backend=segmenter.backend,
+            precision=segmenter.precision,
+            interval=segmenter.interval,
+        )
+        for spec, targets in plan:
+            if stop.is_set():
+                break
+            report.inputs.append(_run_one(spec, targets, options, segmenter, other, report.times, stop, say))
+        report.interrupted = stop.is_set()
+    return report
+
+
+def _run_one(
+    spec: str,
+    targets: Sequence[str],
+    options: RunOptions,
+    segmenter: "Segmenter",
+    other: "Segmenter | None",
+    times: StageTimes,
+    stop: Event,
+    say: Callable[[str], None],
+) -> InputReport:
+    segmenter.reset()
+    captions = None
+    if other is not None:
+        other.reset()
+        captions = f"interval {segmenter.interval}", f"interval {other.interval}"
+    with open_source(spec, options.source) as source:
+        segmenter.bundle.plan(
+            source.height, source.width
+        )  # a size that cannot be, before any output is touched
+        context = SinkContext(
+            classes=segmenter.bundle.manifest.classes,
+            source=source,
+            options=options.sink,
+            captions=captions,
+            times=times,
+            say=say,
+        )
+        sinks = []
+        try:
+            for target in targets:
+                sinks.append(open_sink(target, context))
+        except BaseException:
+            for sink in sinks:
+                with suppress(Exception):
+                    sink.close()
+            raise
+        with _watching(source, options, context) as watch:
+            tally = run_video(source, segmenter, sinks, compare=other, watch=watch, times=times, stop=stop)
+        return InputReport(
+            name=source.name,
+            outputs=tuple(targets),
+            tally=tally,
+            size=(source.height, source.width),
+            errors=tuple(source.errors),
+        )
+
+
+@contextmanager
+def _watching(source: Source, options: RunOptions, context: SinkContext) -> Iterator[Watch]:
+    """The progress bar, and the window where one is asked for."""
+    viewer = None
+    if options.show:
+        from gsvnet_engine.viewer import Viewer
+
+        viewer = Viewer(context)
+    with Progress(source.name, source.frames_estimate, quiet=options.quiet) as progress:
+
+        def watch(segmentation: Any, comparison: Any, frames: int) -> bool:
+            progress.step(frames)
+            return viewer is None or viewer.show(segmentation, comparison)
+
+        try:
+            yield watch
+        finally:
+            if viewer is not None:
+                viewer.close()
+
+
+def plan_outputs(options: RunOptions) -> list[tuple[str, tuple[str, ...]]]:
+    """The outputs of every input. Refuses, before any work, whatever is bound to fail."""
+    several = len(options.inputs) > 1
+    targets = options.targets or (() if options.show else (DEFAULT_TARGET,))
+    for target in targets:
+        if several and STEM not in target and target != STDOUT:
+            raise UsageError(
+                f"-o {target}: {len(options.inputs)} inputs need {STEM} in it, as in {DEFAULT_TARGET}"
+            )
+    plan = [
+        (spec, tuple(target.replace(STEM, stem_of(spec)) for target in targets)) for spec in options.inputs
+    ]
+    if options.inputs.count(STDIN) > 1:
+        raise UsageError("stdin (-) can be read only once")
+    files = [Path(spec) for spec in options.inputs if not is_url(spec)]
+    for spec, path in zip([s for s in options.inputs if not is_url(s)], files, strict=True):
+        if (
+            several
+            and not path.exists()
+            and spec != STDIN
+            and not spec.isdigit()
+            and not set(spec) & set("*?[")
+        ):
+            raise InputError(f"{spec}: no such file or folder")
+    seen: dict[str, str] = {}
+    for spec, outputs in plan:
+        for output in outputs:
+            check_target(output, force=options.sink.force, inputs=[path for path in files if path.is_file()])
+            key = output if output == STDOUT else str(Path(output).resolve())
+            if key in seen and not (output == STDOUT and seen[key] != spec):
+                raise UsageError(
+                    f"-o {output}: would be written twice ({seen[key]} and {spec}): give each its own name"
+                )
+            if is_folder(output) and key in seen:
+                raise UsageError(f"-o {output}: several inputs would share it; put {STEM} in it")
+            seen[key] = spec
+    return plan
+
+
+def check_window() -> None:
+    """Raise BackendError where no window can be opened.
+
+    Tried in a process of its own, since Qt aborts where it has no screen.
+    """
+    probe = subprocess.run(
+        [sys.executable, "-c", _WINDOW_PROBE], capture_output=True, check=False, timeout=60
+    )
+    if probe.returncode:
+        raise BackendError(
+            "--show: no window can be opened here (no display, or an OpenCV without windows): write a file"
+        )
+
+
+def _segmenter(options: RunOptions, interval: int | None) -> "Segmenter":
+    from gsvnet_engine.segmenter import Segmenter
+
+    return Segmenter(
+        options.bundle,
+        interval=interval,
+        backend=options.backend,
+        threads=options.threads,
+        cpu_precision=options.cpu_precision,
+    )
+
+
+def _fps(frames: int, seconds: float) -> float:
+    return round(frames / seconds, 3) if seconds > 0 else 0.0

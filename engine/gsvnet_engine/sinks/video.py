@@ -1,0 +1,305 @@
+"""The overlay video: the source's own times, colours and sound, with the classes painted over it."""
+
+from collections.abc import Sequence
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import cv2
+import numpy as np
+
+from gsvnet_engine.errors import BackendError, OutputError
+from gsvnet_engine.frames import Frame
+from gsvnet_engine.overlay import Bytes, Painter, Planes
+from gsvnet_engine.sinks.base import Comparison, Sink, SinkContext, check_file, writing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gsvnet_engine.segmenter import Segmentation
+    from gsvnet_engine.sources.base import AudioTrack, ColorTags
+
+# A file cut off at any moment plays up to its last fragment; a finished one is an ordinary mp4.
+_MP4_OPTIONS = {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "1000000"}
+_FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_ENCODERS = ("libx264", "mpeg4")
+_MPEG4_FINEST = 65535  # ticks a second
+_LARGEST_TIMESCALE = 2**31 - 1
+_KEYFRAME_EVERY_S = 5
+_MATRIX_TAGS = {"bt601": 6, "bt709": 1, "bt2020": 9}
+
+
+class OverlayVideo(Sink):
+    """H.264 (mpeg4 without libx264) in mp4, mov or mkv; odd sides get their last row or column twice."""
+
+    def __init__(self, path: Path, context: SinkContext) -> None:
+        self.target = str(path)
+        self._path, self._context = path, context
+        options, source = context.options, context.source
+        check_file(path, force=options.force)
+        self._painter = Painter(context.classes, alpha=options.alpha, legend=options.legend)
+        self._size = source.height, source.width
+        self._panes = 1 if context.captions is None else 2
+        self._format = _FORMATS[path.suffix.lower()]
+        self._frames = 0
+        self._said_size = False
+        self._shift: int | None = None  # the pts of the source that is time 0 of the output
+        self._end_s = Fraction(0)
+        self._audio: AudioCopy | None = None
+        with self._writing():
+            self._container: Any = av.open(
+                f"file:{path}", "w", format=self._format, options=self._container_options()
+            )
+            try:
+                self._stream = self._add_video()
+                if source.audio is not None:
+                    self._audio = self._add_audio(source.audio)
+                self._container.start_encoding()
+            except BaseException:
+                self._abandon()
+                raise
+
+    def write(self, segmentation: "Segmentation", comparison: Comparison | None = None) -> None:
+        times = self._context.times
+        with times.timed("overlay"):
+            picture = self._paint(segmentation, comparison)
+        with times.timed("encode"), self._writing():
+            self._stamp(picture, segmentation.frame)
+            self._container.mux(self._stream.encode(picture))
+            self._frames += 1
+            if self._audio is not None:
+                self._audio.copy_until(self._end_s)
+
+    def close(self, *, complete: bool = True) -> None:
+        container, self._container = self._container, None
+        if container is None:
+            return
+        try:
+            with self._writing():
+                container.mux(self._stream.encode(None))
+                if self._audio is not None:
+                    self._audio.copy_until(None if complete else self._end_s)
+        finally:
+            if self._audio is not None:
+                self._audio.close()
+            with self._writing():
+                container.close()
+        if not self._frames:
+            self._path.unlink(missing_ok=True)
+
+    def _paint(self, segmentation: "Segmentation", comparison: Comparison | None) -> av.VideoFrame:
+        frame, (height, width) = segmentation.frame, self._size
+        picture = av.VideoFrame(self._stream.width, self._stream.height, "yuv420p")
+        whole = tuple(_rows(plane) for plane in picture.planes)
+        maps = [segmentation.labels] if comparison is None else [segmentation.labels, comparison.labels]
+        pane = even(width)
+        for i, (labels, caption) in enumerate(zip(maps, self._captions(comparison), strict=True)):
+            y, u, v = (
+                p[:, i * pane // half : (i + 1) * pane // half]
+                for p, half in zip(whole, (1, 2, 2), strict=True)
+            )
+            if (frame.height, frame.width) == (height, width):
+                self._painter.paint(frame, labels, (y[:height, :width], u, v), caption=caption)
+            else:
+                self._paint_scaled(frame, labels, (y[:height, :width], u, v), caption)
+            y[:, width:] = y[:, width - 1 : width]
+            y[height:] = y[height - 1 : height]
+        return picture
+
+    def _paint_scaled(self, frame: Frame, labels: Bytes, out: Planes, caption: str) -> None:
+        """A picture of another size than the first: painted in its own, then brought to the first one's."""
+        if not self._said_size:
+            self._said_size = True
+            height, width = self._size
+            self._context.say(
+                f"{self.target}: the picture becomes {frame.width}x{frame.height} at {frame.pts_s:.2f} s; "
+                f"the overlay stays {width}x{height}"
+            )
+        half = -(-frame.height // 2), -(-frame.width // 2)
+        own = (
+            np.empty((frame.height, frame.width), np.uint8),
+            np.empty(half, np.uint8),
+            np.empty(half, np.uint8),
+        )
+        self._painter.paint(frame, labels, own, caption=caption)
+        for plane, target in zip(own, out, strict=True):
+            cv2.resize(plane, target.shape[::-1], dst=target, interpolation=cv2.INTER_LINEAR)
+
+    def _captions(self, comparison: Comparison | None) -> Sequence[str]:
+        if comparison is None or self._context.captions is None:
+            return ("",)
+        left, right = self._context.captions
+        return left, f"{right}   agreement {comparison.agreement:.1%}"
+
+    def _stamp(self, picture: av.VideoFrame, frame: Frame) -> None:
+        """The source's time and colour, on the picture to be encoded."""
+        source = self._context.source
+        pts = frame.pts if frame.pts is not None else round(Fraction(frame.pts_s) / source.time_base)
+        if self._shift is None:
+            self._shift = source.origin if source.options.start_s == 0 and not source.live else pts
+            if self._audio is not None:
+                self._audio.start(self._shift * source.time_base)
+        self._end_s = (pts - self._shift) * source.time_base + 1 / source.rate
+        picture.time_base = self._stream.codec_context.time_base
+        picture.pts = round((pts - self._shift) * source.time_base / picture.time_base)
+        picture.colorspace, picture.color_range = self._tags.matrix, self._tags.range
+
+    def _container_options(self) -> dict[str, str]:
+        if self._format == "matroska":
+            return {}
+        ticks = self._context.source.time_base.denominator
+        return {
+            **_MP4_OPTIONS,
+            **({"video_track_timescale": str(ticks)} if ticks <= _LARGEST_TIMESCALE else {}),
+        }
+
+    def _add_video(self) -> Any:
+        context, source = self._context, self._context.source
+        encoder = _encoder()
+        time_base = source.time_base
+        options = {"preset": context.options.encoder_preset, "crf": str(context.options.crf), "bf": "0"}
+        if encoder == "mpeg4":
+            options = {"qscale": "4", "flags": "+qscale", "global_quality": str(4 * 118)}
+            if time_base.denominator > _MPEG4_FINEST:
+                time_base = Fraction(1, 60000)
+        # no B-frames ("bf"): with them an mp4's times hang on an edit list, which a cut-off file may not have
+        stream: Any = self._container.add_stream(
+            encoder, rate=source.rate.limit_denominator(100000), options=options
+        )
+        stream.height, stream.width = even(source.height), even(source.width) * self._panes
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = time_base
+        stream.codec_context.gop_size = max(round(_KEYFRAME_EVERY_S * source.rate), 1)
+        self._tags = _output_tags(source.color, source.height)
+        stream.codec_context.colorspace = self._tags.matrix
+        stream.codec_context.color_range = self._tags.range
+        stream.codec_context.color_primaries = self._tags.primaries
+        stream.codec_context.color_trc = self._tags.transfer
+        if source.pixel_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = source.pixel_aspect
+        return stream
+
+    def _add_audio(self, track: "AudioTrack") -> "AudioCopy | None":
+        copy = AudioCopy(track)
+        if not copy.fits(self._format):
+            copy.close()
+            self._context.say(
+                f"{self.target}: {self._format} cannot hold {copy.codec} sound; the overlay is silent"
+            )
+            return None
+        copy.add_to(self._container)
+        return copy
+
+    def _abandon(self) -> None:
+        """Opening failed: leave nothing behind."""
+        if self._audio is not None:
+            self._audio.close()
+        with suppress(Exception):
+            self._container.close()
+
+    @contextmanager
+    def _writing(self) -> "Iterator[None]":
+        with writing(self.target):
+            try:
+                yield
+            except av.FFmpegError as error:
+                if isinstance(error, OSError):
+                    raise
+                raise OutputError(f"{self.target}: cannot be encoded: {error.strerror or error}") from error
+
+
+class AudioCopy:
+    """Copies the packets of a file's sound track as they are, in step with the pictures."""
+
+    def __init__(self, track: "AudioTrack") -> None:
+        self._container = av.open(f"file:{track.path}", metadata_errors="replace")
+        self._stream: Any = self._container.streams[track.stream_index]
+        self.codec: str = self._stream.codec_context.name if self._stream.codec_context else "unknown"
+        self._packets: Iterator[Any] = iter(())
+        self._last_dts: int | None = None
+
+    def fits(self, container_format: str) -> bool:
+        """Whether such a container takes this sound: tried, since tables of codecs do not tell all."""
+        if self._stream.codec_context is None:
+            return False
+        try:
+            with av.open(BytesIO(), "w", format=container_format) as trial:
+                trial.add_stream_from_template(self._stream)
+                trial.start_encoding()
+        except (av.FFmpegError, ValueError):
+            return False
+        return True
+
+    def add_to(self, output: Any) -> None:
+        self._output = output
+        self._copy = output.add_stream_from_template(self._stream)
+
+    def start(self, at_s: Fraction) -> None:
+        """Sound from `at_s` on, on the source's clock; it becomes time 0."""
+        self._shift = round(at_s / self._stream.time_base)
+        if at_s > 1:
+            with suppress(av.FFmpegError):
+                self._container.seek(self._shift, stream=self._stream)
+        self._packets = self._demuxed()
+
+    def copy_until(self, end_s: Fraction | None) -> None:
+        """Copy what starts before `end_s` of the output (None: all), or up to where the track is damaged."""
+        for packet in self._packets:
+            if end_s is not None and packet.pts * self._stream.time_base >= end_s:
+                self._packets = chain([packet], self._packets)
+                return
+            packet.stream = self._copy
+            self._output.mux_one(packet)
+
+    def close(self) -> None:
+        self._packets = iter(())
+        self._container.close()
+
+    def _demuxed(self) -> "Iterator[Any]":
+        """Packets with times on the output's clock that rise."""
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.dts is None or packet.pts is None or packet.pts < self._shift:
+                    continue
+                packet.pts -= self._shift
+                packet.dts -= self._shift
+                if self._last_dts is not None and packet.dts <= self._last_dts:
+                    continue
+                self._last_dts = packet.dts
+                yield packet
+        except av.FFmpegError:
+            return
+
+
+def even(side: int) -> int:
+    return side + side % 2
+
+
+def _rows(plane: Any) -> Bytes:
+    """[rows, columns] of a new picture's plane, to be written to; the padding of the rows is left out."""
+    samples = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    return samples[:, : plane.width]
+
+
+def _encoder() -> str:
+    for name in _ENCODERS:
+        with suppress(av.FFmpegError):
+            av.Codec(name, "w")
+            return name
+    raise BackendError(
+        f"this FFmpeg can encode none of {', '.join(_ENCODERS)}: install PyAV from PyPI (pip install av)"
+    )
+
+
+def _output_tags(tags: "ColorTags", height: int) -> "ColorTags":
+    """The source's tags; RGB pictures are written as YUV of the matrix that players expect at that height."""
+    from gsvnet_engine.sources.base import ColorTags
+    from gsvnet_engine.sources.layout import untagged_matrix
+
+    if tags.matrix == 0:  # RGB
+        return ColorTags(matrix=_MATRIX_TAGS[untagged_matrix(height)], range=2)
+    return tags

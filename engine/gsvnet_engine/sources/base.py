@@ -1,0 +1,155 @@
+"""What every source of frames has in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Self
+
+from gsvnet_engine.errors import UsageError
+from gsvnet_engine.frames import Frame
+
+_CLOSE_WAIT_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawFormat:
+    """Frames without a container, one after another: `width` x `height` pixels in FFmpeg's `pixel_format`."""
+
+    width: int
+    height: int
+    pixel_format: str = "yuv420p"
+    rate: Fraction = Fraction(25)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """Which part of a source to read, and what it cannot say of itself.
+
+    start_s, duration_s: seconds, counted from the first frame. image_fps: frames/s of a folder of images.
+    raw: what comes on stdin. timeout_s: seconds that a URL may stay silent.
+    """
+
+    start_s: float = 0.0
+    duration_s: float | None = None
+    max_frames: int | None = None
+    image_fps: float = 10.0
+    raw: RawFormat | None = None
+    timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start_s < float("inf"):
+            raise UsageError(f"start must be 0 or more seconds, not {self.start_s}")
+        if self.duration_s is not None and self.duration_s <= 0:
+            raise UsageError(f"duration must be more than 0 seconds, not {self.duration_s}")
+        if self.max_frames is not None and self.max_frames < 1:
+            raise UsageError(f"max-frames must be at least 1, not {self.max_frames}")
+        if not 0.001 <= self.image_fps <= 1000:
+            raise UsageError(f"image-fps must be in 0.001..1000, not {self.image_fps}")
+
+
+@dataclass(frozen=True)
+class SourceError:
+    """A part of the input that could not be read, and where (seconds, None where unknown)."""
+
+    pts_s: float | None
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioTrack:
+    """A sound track that a sink may copy: stream `stream_index` of the file `path`."""
+
+    path: Path
+    stream_index: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColorTags:
+    """Colour as the stream declares it, by ISO/IEC 23091-2, where 2 is unspecified.
+
+    range: 0 unspecified, 1 limited, 2 full.
+    """
+
+    matrix: int = 2
+    primaries: int = 2
+    transfer: int = 2
+    range: int = 0
+
+
+class Source(ABC):
+    """Frames in the order of their presentation; iterate once, close afterwards.
+
+    width, height: pixels after rotation, of the first frame. frames_estimate: None where nobody knows.
+    origin: the pts that counts as second 0. errors grows while reading. complete: the end was reached.
+    """
+
+    name: str
+    stem: str
+    width: int
+    height: int
+    rate: Fraction
+    time_base: Fraction
+    origin: int = 0
+    frames_estimate: int | None = None
+    live: bool = False
+    audio: AudioTrack | None = None
+    pixel_aspect: Fraction | None = None
+    color: ColorTags = ColorTags()
+
+    def __init__(self, options: SourceOptions) -> None:
+        self.options = options
+        self.errors: list[SourceError] = []
+        self.complete = False
+        self._busy = Lock()
+
+    def __iter__(self) -> Iterator[Frame]:
+        options = self.options
+        end_s = float("inf") if options.duration_s is None else options.start_s + options.duration_s
+        frames = self._frames()
+        for count in range(1, (options.max_frames or 2**62) + 1):
+            with self._busy:
+                frame = next(frames, None)
+            if frame is None:
+                self.complete = True
+                return
+            if frame.pts_s >= end_s:
+                return
+            yield frame
+            if count == options.max_frames:
+                return
+
+    @abstractmethod
+    def _frames(self) -> Iterator[Frame]:
+        """Frames from `options.start_s` on, numbered from 0."""
+
+    def close(self) -> None:
+        """Let go of the file, unless a thread still waits in it for a silent camera: that would crash."""
+        if self._busy.acquire(timeout=_CLOSE_WAIT_S):
+            try:
+                self._close()
+            finally:
+                self._busy.release()
+
+    def _close(self) -> None:  # noqa: B027 (most sources hold nothing)
+        """Free what is held; may come twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _estimate(self, total: float | None) -> int | None:
+        """Frames to expect within the limits asked, from those in the whole source."""
+        limits = [self.options.max_frames]
+        if self.options.duration_s is not None:
+            limits.append(round(self.options.duration_s * self.rate))
+        if total is not None:
+            limits.append(max(round(total - self.options.start_s * self.rate), 1))
+        return min((limit for limit in limits if limit is not None), default=None)

@@ -1,0 +1,96 @@
+"""Raw frames on a pipe: no header, so the caller says what they are."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from math import ceil
+from typing import Protocol
+
+import numpy as np
+
+from gsvnet_engine.errors import InputError, UsageError
+from gsvnet_engine.frames import Frame
+from gsvnet_engine.sources.base import RawFormat, Source, SourceError, SourceOptions
+from gsvnet_engine.sources.layout import LAYOUTS, frame_of, raw_sizes
+
+
+class Readable(Protocol):
+    """A binary file that may return less than it is asked for."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
+
+
+class RawSource(Source):
+    """Frames of `options.raw` from a binary file, until it ends."""
+
+    name = "-"
+    stem = "stdin"
+
+    def __init__(self, file: Readable, options: SourceOptions) -> None:
+        super().__init__(options)
+        raw = _checked(options.raw)
+        self._file = file
+        self._layout = LAYOUTS[raw.pixel_format]
+        self._sizes = raw_sizes(self._layout, raw.height, raw.width)
+        self.width, self.height = raw.width, raw.height
+        self.rate = raw.rate
+        self.time_base = 1 / raw.rate
+        self.frames_estimate = self._estimate(None)
+        self._first = self._read(0)
+        if self._first is None:
+            raise InputError("-: nothing came on stdin: pipe raw frames into this command")
+
+    def _frames(self) -> Iterator[Frame]:
+        skipped = ceil(self.options.start_s * self.rate - Fraction(1, 10**6))
+        frame, number = self._first, 0
+        while frame is not None:
+            if number >= skipped:
+                yield replace(frame, index=number - skipped)
+            number += 1
+            frame = self._read(number)
+
+    def _read(self, number: int) -> Frame | None:
+        """The next picture, or None at the end."""
+        dtype = np.dtype(self._layout.dtype)
+        counts = [rows * samples for rows, samples in self._sizes]
+        data = np.empty(sum(counts), dtype)
+        filled = self._fill(data.view(np.uint8).data)
+        pts_s = float(number * self.time_base)
+        if filled < data.nbytes:
+            if filled:
+                text = f"the last frame is {filled} of {data.nbytes} bytes long: are size and format right?"
+                if number == 0:
+                    raise InputError(f"-: {text}")
+                self.errors.append(SourceError(pts_s, text))
+            return None
+        buffers = [
+            part.reshape(size)
+            for part, size in zip(np.split(data, np.cumsum(counts)[:-1]), self._sizes, strict=True)
+        ]
+        frame = frame_of(self._layout, buffers, self.height, self.width)
+        return replace(frame, pts=number, time_base=self.time_base, pts_s=pts_s)
+
+    def _fill(self, view: memoryview) -> int:
+        filled = 0
+        while filled < len(view):
+            count = self._file.readinto(view[filled:])
+            if not count:
+                break
+            filled += count
+        return filled
+
+
+def _checked(raw: RawFormat | None) -> RawFormat:
+    if raw is None:
+        raise UsageError(
+            "raw frames on stdin say nothing of themselves: give their size as --raw-size WIDTHxHEIGHT"
+        )
+    if raw.pixel_format not in LAYOUTS:
+        raise UsageError(f"raw-format must be one of {', '.join(sorted(LAYOUTS))}, not {raw.pixel_format!r}")
+    if not (0 < raw.width <= 16384 and 0 < raw.height <= 16384):
+        raise UsageError(f"raw-size must be 1x1 to 16384x16384, not {raw.width}x{raw.height}")
+    if raw.pixel_format in ("yuyv422", "uyvy422") and raw.width % 2:
+        raise UsageError(f"raw-format {raw.pixel_format} needs an even width, not {raw.width}")
+    if not 0 < raw.rate <= 1000:
+        raise UsageError(f"raw-fps must be above 0 and at most 1000, not {float(raw.rate)}")
+    return raw

@@ -1,0 +1,130 @@
+"""Where the time goes: stage times, a progress bar and a table, all on stderr."""
+
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Self, TextIO, TypeVar
+
+_T = TypeVar("_T")
+STAGES = ("decode", "prepare", "keyframe", "propagate", "labels", "overlay", "encode", "write", "compare")
+
+
+@dataclass(frozen=True)
+class StageSummary:
+    """Milliseconds of one stage over `count` frames."""
+
+    mean: float
+    p50: float
+    p95: float
+    count: int
+
+
+class StageTimes:
+    """Milliseconds of every stage of every frame; any thread may add."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, array[float]] = {}
+        self._lock = Lock()
+
+    def add(self, stage: str, ms: float) -> None:
+        with self._lock:
+            self._values.setdefault(stage, array("d")).append(ms)
+
+    def add_all(self, stages_ms: Mapping[str, float]) -> None:
+        for stage, ms in stages_ms.items():
+            self.add(stage, ms)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Time the block; one that raises does not count."""
+        start = perf_counter()
+        yield
+        self.add(stage, (perf_counter() - start) * 1e3)
+
+    def each(self, stage: str, items: Iterable[_T]) -> Iterator[_T]:
+        """The items, the wait for each counted as `stage`."""
+        iterator = iter(items)
+        while True:
+            start = perf_counter()
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            self.add(stage, (perf_counter() - start) * 1e3)
+            yield item
+
+    def summary(self) -> dict[str, StageSummary]:
+        """By stage, in the order of the pipeline."""
+        with self._lock:
+            values = {stage: sorted(ms) for stage, ms in self._values.items()}
+        order = {stage: i for i, stage in enumerate(STAGES)}
+        return {
+            stage: StageSummary(
+                mean=sum(ms) / len(ms), p50=_quantile(ms, 0.5), p95=_quantile(ms, 0.95), count=len(ms)
+            )
+            for stage, ms in sorted(values.items(), key=lambda item: order.get(item[0], len(order)))
+        }
+
+
+def _quantile(ordered: list[float], q: float) -> float:
+    position = q * (len(ordered) - 1)
+    low = int(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+
+
+class Progress:
+    """A bar with frames, frames/s and time left on stderr; nothing where that is no terminal, or `quiet`."""
+
+    def __init__(
+        self, name: str, total: int | None, *, quiet: bool = False, file: TextIO | None = None
+    ) -> None:
+        self._file = sys.stderr if file is None else file
+        self._bar: Any = None
+        if quiet or not self._file.isatty():
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[fps]:.1f} frames/s"),
+            TimeRemainingColumn(),
+            console=Console(file=self._file),
+            transient=True,
+        )
+        self._task = self._bar.add_task(name, total=total, fps=0.0)
+        self._started = perf_counter()
+
+    def step(self, frames: int) -> None:
+        """`frames` are done by now."""
+        if self._bar is not None:
+            fps = frames / max(perf_counter() - self._started, 1e-9)
+            self._bar.update(self._task, completed=frames, fps=fps)
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def stage_table(stages: Mapping[str, StageSummary]) -> str:
+    """Mean, median and 95th percentile of every stage in milliseconds, as lines of text."""
+    lines = [f"{'stage':<10} {'mean ms':>9} {'p50':>8} {'p95':>8} {'frames':>8}"]
+    for stage, s in stages.items():
+        lines.append(f"{stage:<10} {s.mean:>9.2f} {s.p50:>8.2f} {s.p95:>8.2f} {s.count:>8}")
+    return "\n".join(lines)

@@ -1,0 +1,274 @@
+"""The run verb, from arguments to exit code, on the toy bundle."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import av
+import media
+import pytest
+import toy_bundle
+
+import gsvnet_engine
+from gsvnet_engine.cli import app
+
+VERB = EntryPoint("run", "gsvnet_engine.cli.run:command", app.GROUP)
+_PROGRAM = (
+    "import sys; from importlib.metadata import EntryPoint; from gsvnet_engine.cli import app;"
+    "app.entry_points = lambda group: [EntryPoint('run', 'gsvnet_engine.cli.run:command', group)];"
+    "sys.exit(app.main())"
+)
+Run = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy_bundle.write(tmp_path_factory.mktemp("bundle") / "toy")
+
+
+@pytest.fixture
+def run(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The exit code of `gsvnet-engine run` with the toy bundle, in a folder of its own."""
+    monkeypatch.setattr(app, "entry_points", lambda group: [VERB])
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: app.main(["run", "--bundle", str(toy), *map(str, arguments)])
+
+
+def process(toy: Path, *arguments: object, **options: Any) -> subprocess.Popen[bytes]:
+    """The same in a process of its own."""
+    folders = [Path(gsvnet_engine.__file__).parents[1], *sys.path]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, folders)),
+        **options.pop("environment", {}),
+    }
+    command = [sys.executable, "-c", _PROGRAM, "run", "--bundle", str(toy), *map(str, arguments)]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, env=environment, **{**streams, **options})
+
+
+def frames_in(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1, captured.err
+    return lines[0]
+
+
+class TestRun:
+    def test_the_default_output(self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        media.write_video(tmp_path / "road.mp4", frames=6)
+        assert run("road.mp4") == 0
+        assert frames_in(tmp_path / "road.gsvnet.mp4") == 6
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        for word in (
+            "decode",
+            "prepare",
+            "keyframe",
+            "propagate",
+            "labels",
+            "overlay",
+            "encode",
+            "road.gsvnet.mp4",
+        ):
+            assert word in captured.err
+
+    def test_json(self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        media.write_video(tmp_path / "road.mp4", frames=10)
+        assert run("road.mp4", "--json", "--quiet", "--interval", 5, "--backend", "onnxruntime") == 0
+        captured = capsys.readouterr()
+        report = json.loads(captured.out)
+        assert captured.err == ""
+        assert (report["frames"], report["keyframes"], report["interval"]) == (10, 2, 5)
+        assert (report["backend"], report["bundle"]) == ("onnxruntime", "toy")
+        assert report["errors"] == []
+        assert report["outputs"] == ["road.gsvnet.mp4"]
+        assert report["fps"] > 0
+        assert {"decode", "prepare", "keyframe", "propagate", "labels", "overlay", "encode"} <= set(
+            report["stages_ms"]
+        )
+        assert set(report["stages_ms"]["keyframe"]) == {"mean", "p50", "p95", "count"}
+        assert report["inputs"][0]["size"] == [48, 64]
+
+    def test_every_sink_at_once(self, run: Run, tmp_path: Path) -> None:
+        media.write_video(tmp_path / "road.mp4", frames=4)
+        targets = ("o.mkv", "o.jsonl", "o.json", "masks/")
+        assert run("road.mp4", *(word for target in targets for word in ("-o", target))) == 0
+        assert frames_in(tmp_path / "o.mkv") == 4
+        assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 4
+        assert len(json.loads((tmp_path / "o.json").read_text())["images"]) == 4
+        assert len(list((tmp_path / "masks").iterdir())) == 4
+
+    def test_several_inputs(self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        media.write_video(tmp_path / "one.mp4", frames=3)
+        media.write_video(tmp_path / "two.mp4", frames=4)
+        assert run("one.mp4", "two.mp4", "--json", "-q", "-o", "{stem}.jsonl", "--start", 0.04) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert [(r["input"], r["frames"], r["keyframes"]) for r in report["inputs"]] == [
+            ("one.mp4", 2, 1),
+            ("two.mp4", 3, 1),
+        ]
+        assert report["frames"] == 5
+        assert (tmp_path / "two.jsonl").exists()
+
+    def test_compare(self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        media.write_video(tmp_path / "road.mp4", frames=6)
+        assert run("road.mp4", "--compare", 1, "--interval", 1, "--json", "-q", "-o", "o.mp4") == 0
+        assert json.loads(capsys.readouterr().out)["agreement"] == 1
+        with av.open(str(tmp_path / "o.mp4")) as container:
+            assert (container.streams.video[0].width, container.streams.video[0].height) == (128, 48)
+
+    def test_part_of_the_input_unreadable(
+        self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        media.write_corrupt(tmp_path / "a.mp4")
+        assert run("a.mp4", "--json", "-q") == 7
+        report = json.loads(capsys.readouterr().out)
+        assert report["errors"]
+        assert report["frames"] == frames_in(tmp_path / "a.gsvnet.mp4")
+        media.write_truncated(tmp_path / "b.mp4")
+        assert run("b.mp4") == 7
+        assert "ends early" in capsys.readouterr().err
+
+    def test_a_size_change(self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        media.write_size_change(tmp_path / "a.ts")
+        run("a.ts", "-o", "o.mp4", "-o", "o.jsonl")
+        assert "becomes 64x96" in capsys.readouterr().err
+        lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+        assert [line["index"] for line in lines if line["keyframe"]][:3] == [
+            0,
+            3,
+            6,
+        ]  # the toy's interval is 3
+
+
+class TestRefused:
+    def test_input_errors(self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "empty.mp4").touch()
+        (tmp_path / "words.mp4").write_text("these are words")
+        media.write_audio_only(tmp_path / "sound.m4a")
+        for name in ("missing.mp4", "empty.mp4", "words.mp4", "sound.m4a"):
+            assert run(name) == 3
+            assert name in one_line(capsys)
+        assert not list(tmp_path.glob("*.gsvnet.*"))
+
+    def test_output_errors(self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        media.write_video(tmp_path / "road.mp4", frames=2)
+        (tmp_path / "o.mp4").write_text("mine")
+        assert run("road.mp4", "-o", "o.jsonl", "-o", "o.mp4") == 5
+        assert "--force" in one_line(capsys)
+        assert not (tmp_path / "o.jsonl").exists()
+        assert run("road.mp4", "-o", "x/o.mp4") == 5
+        assert "x does not exist" in one_line(capsys)
+        assert run("road.mp4", "-o", "road.mp4", "--force") == 5
+        assert "is the input itself" in one_line(capsys)
+        assert run("road.mp4", "-o", "o.mp4", "--force", "-q") == 0
+        assert frames_in(tmp_path / "o.mp4") == 2
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("road.mp4", "-o", "o.avi"),
+            ("road.mp4", "--json", "-o", "-"),
+            ("road.mp4", "road.mp4", "-o", "o.mp4"),
+            ("road.mp4", "other/road.mp4"),
+            ("road.mp4", "-o", "o.mp4", "-o", "o.mp4"),
+            ("road.mp4", "--duration", "0"),
+            ("road.mp4", "--interval", "0"),
+            ("road.mp4", "--alpha", "2"),
+            ("-", "-o", "o.mp4"),
+            ("-", "--raw-size", "tall"),
+            ("-", "--raw-size", "8x6", "--raw-format", "pink"),
+            ("-", "-", "--raw-size", "8x6", "-o", "{stem}.mp4"),
+            (),
+        ],
+    )
+    def test_usage_errors(self, run: Run, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+        media.write_video(tmp_path / "road.mp4", frames=1)
+        (tmp_path / "other").mkdir()
+        media.write_video(tmp_path / "other" / "road.mp4", frames=1)
+        assert run(*arguments) == 2
+        assert not (tmp_path / "o.mp4").exists()
+
+    def test_a_start_after_the_end(
+        self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        media.write_video(tmp_path / "road.mp4", frames=2)
+        assert run("road.mp4", "--start", 60) == 3
+        assert "earlier start" in one_line(capsys)
+
+    def test_no_display(self, toy: Path, tmp_path: Path) -> None:
+        media.write_video(tmp_path / "road.mp4", frames=2)
+        nowhere = {"DISPLAY": "", "WAYLAND_DISPLAY": "", "QT_QPA_PLATFORM": ""}
+        with process(toy, "road.mp4", "--show", cwd=tmp_path, environment=nowhere) as child:
+            _, err = child.communicate(timeout=60)
+        assert child.returncode == 6
+        assert err.decode().count("\n") == 1
+        assert "no window can be opened" in err.decode()
+
+
+class TestPipes:
+    def test_raw_frames_in_raw_labels_out(self, toy: Path, tmp_path: Path) -> None:
+        arguments = ("-", "--raw-size", "64x48", "--raw-format", "gray", "-o", "-", "-o", "o.mp4")
+        with process(toy, *arguments, cwd=tmp_path) as child:
+            out, err = child.communicate(bytes(64 * 48 * 5), timeout=60)
+        assert child.returncode == 0, err
+        assert len(out) == 64 * 48 * 5
+        assert frames_in(tmp_path / "o.mp4") == 5
+
+    def test_a_reader_that_went_away(self, toy: Path, tmp_path: Path) -> None:
+        arguments = ("-", "--raw-size", "64x48", "--raw-format", "gray", "-o", "-", "-o", "o.mp4")
+        with process(toy, *arguments, cwd=tmp_path) as child:
+            assert child.stdout is not None
+            child.stdout.close()
+            child.stdout = None
+            _, err = child.communicate(bytes(64 * 48 * 60), timeout=60)
+        assert child.returncode == 5
+        assert err.decode().count("\n") == 1
+        assert "the program reading it has ended" in err.decode()
+        assert frames_in(tmp_path / "o.mp4") < 60
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_an_interruption_leaves_whole_files(self, toy: Path, tmp_path: Path, number: int) -> None:
+        """While it waits for a source that has gone silent."""
+        arguments = ("-", "--raw-size", "64x48", "--raw-format", "gray", "--json")
+        outputs = ("-o", "o.mp4", "-o", "o.json", "-o", "o.jsonl")
+        with process(toy, *arguments, *outputs, cwd=tmp_path) as child:
+            assert child.stdin is not None
+            child.stdin.write(bytes(64 * 48 * 8))
+            child.stdin.flush()
+            lines = tmp_path / "o.jsonl"
+            deadline = time.monotonic() + 30
+            while not (lines.exists() and lines.read_text().count("\n") == 8) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            child.send_signal(number)
+            out, err = child.stdout.read(), child.stderr.read()  # type: ignore[union-attr]
+        assert child.returncode == 130, err
+        report = json.loads(out)
+        assert (report["frames"], report["interrupted"]) == (8, True)
+        assert frames_in(tmp_path / "o.mp4") == 8
+        assert len(json.loads((tmp_path / "o.json").read_text())["images"]) == 8
+        assert b"8 frames" in err
+
+
+def test_real_clips(run: Run, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clips = data_dir / "clips"
+    names = [clips / name for name in ("carphone_pristine.mp4", "udacity_solidWhiteRight.mp4")]
+    assert run(*names, "--max-frames", 8, "--json", "-q") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["frames"] == 16
+    for output in report["outputs"]:
+        assert frames_in(tmp_path / output) == 8
