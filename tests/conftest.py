@@ -8,8 +8,10 @@ import pytest
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The folder of real data that GSVNET_DATA names; skips where there is none."""
+    """The folder of real data that GSVNET_DATA names; skips where there is none (fails with GSVNET_REQUIRE_DATA)."""
     named = os.environ.get("GSVNET_DATA")
-    if not named or not Path(named).is_dir():
-        pytest.skip("GSVNET_DATA names no folder: real data is not here")
-    return Path(named)
+    if named and Path(named).is_dir():
+        return Path(named)
+    if os.environ.get("GSVNET_REQUIRE_DATA"):
+        pytest.fail("GSVNET_REQUIRE_DATA is set, but GSVNET_DATA names no folder")
+    pytest.skip("GSVNET_DATA names no folder: real data is not here")

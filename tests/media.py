@@ -1,7 +1,7 @@
 """Tiny videos for the edges, made when they are needed.
 
-Frame k of a video shows an even grey-green field whose luma is `luma(k)`, with a white square in the top left corner:
-which frame a decoded picture is, and which way up it lies, can be read off it.
+Frame k of a video shows an even grey-green field whose luma is `luma(k)`, with a white square in the top left
+corner: which frame a decoded picture is, and which way up it lies, can be read off it.
 """
 
 from collections.abc import Callable, Sequence

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import av
-import media
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import media
 from gsvnet_engine.bundle import ClassInfo
 from gsvnet_engine.frames import Frame, Matrix
 from gsvnet_engine.overlay import Painter, Planes, legend_picture, planes_420, rgb_to_yuv, text_mask

@@ -10,9 +10,9 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-import media
 import pytest
 
+import media
 from gsvnet_engine.errors import OutputError
 from gsvnet_engine.pipeline import background, interruptible, run_video
 from gsvnet_engine.segmenter import Segmentation

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import media
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+import media
 from gsvnet_engine.errors import OutputError, UsageError
 from gsvnet_engine.pipeline import run_video
 from gsvnet_engine.sinks import SinkContext, SinkOptions, check_target, open_sink
@@ -134,6 +134,14 @@ class TestOverlay:
             open_sink(str(tmp_path / "o.mp4"), SinkContext(classes=media.CLASSES, source=source)).close()
         assert not (tmp_path / "o.mp4").exists()
 
+    @pytest.mark.parametrize("ticks", [12800, 90000])
+    def test_without_libx264(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ticks: int) -> None:
+        monkeypatch.setattr("gsvnet_engine.sinks.video._ENCODERS", ("no_such_encoder", "mpeg4"))
+        step = ticks // 25
+        path = media.write_video(tmp_path / "a.mp4", time_base=Fraction(1, ticks), pts=lambda n: n * step)
+        convert(path, tmp_path / "o.mp4")
+        assert times(tmp_path / "o.mp4") == [Fraction(n, 25) for n in range(12)]
+
     def test_an_unknown_preset(self, tmp_path: Path) -> None:
         path = media.write_video(tmp_path / "a.mp4")
         with pytest.raises(OutputError, match=r"o\.mp4"):
@@ -156,7 +164,7 @@ class TestSound:
         path = media.write_video(tmp_path / "a.mp4", frames=25, audio="aac")
         convert(path, tmp_path / name)
         before, after = self.packets(path), self.packets(tmp_path / name)
-        kept = dict((data, time) for time, data in before)
+        kept = {data: time for time, data in before}
         shared = [(kept[data], time) for time, data in after if data in kept]
         assert len(shared) >= len(before) - 1
         assert all(abs(a - b) < 0.0011 for a, b in shared)

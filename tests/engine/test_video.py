@@ -4,17 +4,18 @@ import io
 import threading
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import av
-import media
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import media
 from gsvnet_engine.errors import InputError, UsageError
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.sources.clock import Clock
@@ -204,7 +205,7 @@ class TestDamage:
         (tmp_path / "twice.ts").write_bytes(whole + whole)
         _, frames = read(tmp_path / "twice.ts")
         times = [frame.pts_s for frame in frames]
-        assert all(0 < b - a < 0.2 for a, b in zip(times, times[1:], strict=False))
+        assert all(0 < b - a < 0.2 for a, b in pairwise(times))
 
 
 class TestRefused:
@@ -261,6 +262,29 @@ class TestRefused:
 
 
 class TestUrl:
+    def test_a_live_stream_that_falls_silent(self, tmp_path: Path) -> None:
+        import socket
+
+        data = media.write_video(tmp_path / "a.ts").read_bytes()
+        done = threading.Event()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+
+            def send() -> None:
+                connection, _ = server.accept()
+                with connection:
+                    connection.sendall(data)
+                    done.wait(10)
+
+            thread = threading.Thread(target=send)
+            thread.start()
+            source, frames = read(f"tcp://127.0.0.1:{server.getsockname()[1]}", timeout_s=0.5)
+            done.set()
+            thread.join()
+        assert source.live
+        assert numbers(frames) == list(range(12))
+        assert frames[0].pts_s == 0
+        assert [error.text for error in source.errors] == ["the stream broke off: nothing came for too long"]
+
     def test_http(self, tmp_path: Path) -> None:
         from functools import partial
         from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -453,7 +477,7 @@ class TestClock:
     def test_times_rise_whatever_comes(self, given_pts: list[int | None], step: int) -> None:
         clock = Clock(step=step, jump=10 * step)
         times = [clock.next(pts)[0] for pts in given_pts]
-        assert all(b > a for a, b in zip(times, times[1:], strict=False))
+        assert all(b > a for a, b in pairwise(times))
 
     @given(st.lists(st.integers(0, 10**6), max_size=40, unique=True).map(sorted))
     def test_good_times_stay(self, good: list[int]) -> None:

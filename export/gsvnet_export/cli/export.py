@@ -35,13 +35,14 @@ def command(
     from gsvnet_export.bundles import ExportOptions, export_bundle
     from gsvnet_export.cli.options import geometry
 
+    sizes = geometry(short_side, keyframe_scale)
     try:
         measured_accuracy = json.loads(accuracy.read_text()) if accuracy else None
     except (OSError, ValueError) as error:
         raise InputError(f"{accuracy}: not a JSON file that can be read ({error})") from error
     options = ExportOptions(
         name=name or output.resolve().name,
-        geometry=geometry(short_side, keyframe_scale),
+        geometry=sizes,
         license=license_id,
         interval=interval,
         accuracy=measured_accuracy,

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import av
-import media
 import pytest
-import toy_bundle
 
 import gsvnet_engine
+import media
+import toy_bundle
 from gsvnet_engine.cli import app
 
 VERB = EntryPoint("run", "gsvnet_engine.cli.run:command", app.GROUP)

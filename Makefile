@@ -1,0 +1,34 @@
+# Two environments: .venv-run is what a user installs (no torch), .venv holds everything for development.
+PYTHON ?= python3
+VIDEO ?= samples/street.mp4
+ARGS ?= --interval 4
+NATIVE = pyproject.toml CMakeLists.txt $(shell find plugins -name '*.cpp' -o -name '*.h')
+
+.PHONY: demo test check check-long clean
+
+demo: .venv-run/.ready
+	.venv-run/bin/gsvnet-engine run $(VIDEO) $(ARGS) --force
+
+test: .venv/.ready
+	.venv/bin/python -m pytest
+
+check: .venv/.ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+check-long: .venv/.ready
+	.venv/bin/python -m pytest -m long
+
+.venv-run/.ready: $(NATIVE)
+	$(PYTHON) -m venv .venv-run
+	.venv-run/bin/pip install --disable-pip-version-check -q -e '.[cpu]'
+	touch $@
+
+.venv/.ready: $(NATIVE) constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .venv-run build .pytest_cache .mypy_cache .ruff_cache .hypothesis

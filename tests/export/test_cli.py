@@ -1,0 +1,56 @@
+"""The torch verbs from the command line: train, resume, export, and what they say when something is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gsvnet_engine.cli import main
+from tests.export.datasets import write_camvid, write_clip
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = write_camvid(tmp_path / "data")
+    (root / "clips").mkdir()
+    write_clip(root / "clips/road.mp4")
+    return root
+
+
+def test_from_data_to_bundle(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keyframe, propagation = tmp_path / "keyframe", tmp_path / "propagation"
+    common = ["--data", str(root), "--preset", "smoke", "--steps", "2", "--json"]
+    assert main(["train", "keyframe", *common, "-o", str(keyframe)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["step"] == 2 and Path(report["checkpoint"]).is_file() and "slice_miou" in report
+
+    checkpoint = str(keyframe / "checkpoint.safetensors")
+    sizes = ["--short-side", "96", "--keyframe-scale", "1/2"]
+    assert main(["train", "propagation", *common, *sizes, "--keyframe", checkpoint, "-o", str(propagation)]) == 0
+    assert json.loads(capsys.readouterr().out)["step"] == 2
+
+    checkpoints = ["--keyframe", checkpoint, "--propagation", str(propagation / "checkpoint.safetensors")]
+    target = ["-o", str(tmp_path / "bundle")]
+    assert main(["export", *checkpoints, *target, *sizes, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["verified"]["labels_different"] <= 5e-4
+    assert main(["export", *checkpoints, *target, *sizes]) == 5
+    assert "--force" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["train", "keyframe", "--data", "{}", "-o", "{}/run", "--preset", "none"], 2, "best, swiftnet, smoke"),
+        (["train", "keyframe", "--data", "{}/nothing", "-o", "{}/run"], 3, "camvid/train/images"),
+        (["train", "propagation", "--data", "{}", "--keyframe", "{}/no", "-o", "{}/run"], 3, "no such checkpoint"),
+        (["export", "--keyframe", "{}/a", "--propagation", "{}/b", "-o", "{}/c"], 3, "no such checkpoint"),
+        (["export", "--keyframe", "a", "--propagation", "b", "-o", "c", "--keyframe-scale", "x"], 2, "such as 1/2"),
+    ],
+)
+def test_mistakes_get_one_line_and_their_exit_code(
+    arguments: list[str], code: int, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([argument.format(tmp_path) for argument in arguments]) == code
+    error = capsys.readouterr().err
+    assert text in error and error.count("\n") == 1 and error.startswith("error: ")
