@@ -7,7 +7,7 @@ NATIVE = pyproject.toml CMakeLists.txt $(shell find plugins -name '*.cpp' -o -na
 .PHONY: demo test check check-long clean
 
 demo: .venv-run/.ready
-	.venv-run/bin/gsvnet-engine run $(VIDEO) $(ARGS) --force
+	.venv-run/bin/gsvnet-engine run "$(VIDEO)" $(ARGS) --force
 
 test: .venv/.ready
 	.venv/bin/python -m pytest

@@ -11,11 +11,10 @@ from typing import Any
 
 import av
 import numpy as np
-from numpy.typing import NDArray
-
 from gsvnet_engine.bundle import ClassInfo
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.segmenter import Segmentation
+from numpy.typing import NDArray
 
 CLASSES = (
     ClassInfo("Sky", (70, 130, 180)),
@@ -41,14 +40,17 @@ def number_of(frame: Frame) -> int:
     return round((mean - 40) / 8)
 
 
+def samples(plane: Any, dtype: Any = np.uint8) -> NDArray[Any]:
+    """[rows, samples] of a plane of an av.VideoFrame, padding included; writable."""
+    return np.frombuffer(plane, dtype).reshape(plane.height, -1)
+
+
 def picture(number: int, height: int, width: int, pixel_format: str = "yuv420p") -> av.VideoFrame:
     """Frame `number`, `height` x `width`."""
     made = av.VideoFrame(width, height, "yuv420p")
     for plane, value in zip(made.planes, (luma(number), 120, 118), strict=True):
-        rows: Any = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-        rows[:] = value
-    rows = np.frombuffer(made.planes[0], np.uint8).reshape(-1, made.planes[0].line_size)
-    rows[: height // 4, : width // 4] = 235
+        samples(plane)[:] = value
+    samples(made.planes[0])[: height // 4, : width // 4] = 235
     return made if pixel_format == "yuv420p" else made.reformat(format=pixel_format)
 
 
@@ -89,7 +91,7 @@ def write_video(
         for number in range(frames):
             made = picture(number, height, width, pixel_format)
             if noise:
-                plane: Any = np.frombuffer(made.planes[0], np.uint8)
+                plane = samples(made.planes[0])
                 plane[:] = np.clip(plane + rng.normal(0, noise, plane.shape), 16, 235).astype(np.uint8)
             made.pts, made.time_base = pts(number), time_base
             for name in ("colorspace", "color_range"):
@@ -105,16 +107,16 @@ def write_video(
 def _write_sound(container: Any, sound: Any, frames: int) -> None:
     rng = np.random.default_rng(5)  # noise, so that no two packets are equal
     for block in range(int(frames / RATE * 48000) // 1024):
-        samples = rng.uniform(-0.3, 0.3, (2, 1024)).astype(np.float32)
+        wave = rng.uniform(-0.3, 0.3, (2, 1024)).astype(np.float32)
         layouts = {"flt": "flt", "s16": "s16"}
         name = sound.codec_context.format.name
         if name in layouts:
-            packed: NDArray[Any] = samples.T.reshape(1, -1)
+            packed: NDArray[Any] = wave.T.reshape(1, -1)
             if name == "s16":
                 packed = (packed * 30000).astype(np.int16)
             frame = av.AudioFrame.from_ndarray(packed, format=name, layout="stereo")
         else:
-            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
+            frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="stereo")
         frame.sample_rate, frame.pts, frame.time_base = 48000, block * 1024, Fraction(1, 48000)
         container.mux(sound.encode(frame))
     container.mux(sound.encode(None))

@@ -27,8 +27,8 @@ class Plane:
 class Frame:
     """One picture of `height` x `width` pixels (after rotation) and its place in time.
 
-    planes: (Y, U, V), (R, G, B) or (Y,) by `kind`. chroma_shift: log2 of the vertical and horizontal subsampling, (1, 1)
-    for 4:2:0. depth: bits a sample. pts counts time_base; pts_s is the same in seconds, and always there.
+    planes: (Y, U, V), (R, G, B) or (Y,) by `kind`. chroma_shift: log2 of the vertical and horizontal subsampling,
+    (1, 1) for 4:2:0. depth: bits a sample. pts counts time_base; pts_s is the same in seconds, and always there.
     """
 
     planes: tuple[Plane, ...]

@@ -99,7 +99,7 @@ def convert(planes: Float32, offset: Float32, matrix: Float32, *, threads: int |
 def label_upsample(
     scores: Float32, height: int, width: int, *, threads: int | None = None
 ) -> NDArray[np.uint8]:
-    """scores [C,h,w] float32 -> labels [height,width] uint8: bilinear, half-pixel centres, argmax, lowest class on ties.
+    """scores [C,h,w] float32 -> labels [height,width] uint8: bilinear, half-pixel centres, argmax; ties: lowest class.
 
     Equal to the bit to plugins/kernels/labels/reference.py for finite scores. Raises ValueError for other shapes.
     """

@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 Watch = Callable[["Segmentation", Comparison | None, int], bool]
 SLOTS = 2
 _WAIT_S = 0.1  # how long a wait may keep a signal from being seen
-_JOIN_S = 2.0
+_JOIN_S = 1.0
 
 
 class Pusher(Protocol):

@@ -5,30 +5,44 @@
 #pragma once
 
 #include <algorithm>
+#include <exception>
+#include <mutex>
 #include <thread>
 #include <vector>
 
 namespace gsvnet {
 
 // Calls work(first, end) on disjoint chunks that cover [0, count), on the calling thread and up to threads - 1 others.
-// Where the system gives no thread, the calling thread does that chunk's work as well.
+// Where the system gives no thread, the calling thread does that chunk's work as well. What a chunk throws (memory can
+// run out) is thrown again here once every thread has ended: an exception that leaves a thread ends the process.
 template <typename Work>
 void parallel_for(int count, int threads, const Work& work) {
   if (threads <= 0) threads = static_cast<int>(std::thread::hardware_concurrency());
   threads = std::max(1, std::min(threads, count));
+  std::exception_ptr failure;
+  std::mutex guard;
+  const auto attempt = [&](int first, int end) {
+    try {
+      work(first, end);
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(guard);
+      failure = std::current_exception();
+    }
+  };
   std::vector<std::thread> others;
   others.reserve(static_cast<size_t>(threads - 1));
   for (int t = 1; t < threads; ++t) {
     const int first = static_cast<int>(static_cast<long long>(count) * t / threads);
     const int end = static_cast<int>(static_cast<long long>(count) * (t + 1) / threads);
     try {
-      others.emplace_back([&work, first, end] { work(first, end); });
+      others.emplace_back([&attempt, first, end] { attempt(first, end); });
     } catch (...) {
-      work(first, end);
+      attempt(first, end);
     }
   }
-  work(0, static_cast<int>(static_cast<long long>(count) / threads));
+  attempt(0, static_cast<int>(static_cast<long long>(count) / threads));
   for (std::thread& other : others) other.join();
+  if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace gsvnet

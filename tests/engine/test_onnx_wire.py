@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-import toy_bundle
+from tests import toy_bundle
 from gsvnet_engine.onnx_wire import has_external_data
 
 

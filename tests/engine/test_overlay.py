@@ -5,13 +5,13 @@ from dataclasses import replace
 import av
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
-import media
 from gsvnet_engine.bundle import ClassInfo
 from gsvnet_engine.frames import Frame, Matrix
 from gsvnet_engine.overlay import Painter, Planes, legend_picture, planes_420, rgb_to_yuv, text_mask
 from gsvnet_engine.sources.layout import from_av
+from numpy.typing import NDArray
+
+from tests import media
 
 RANGES = {False: 1, True: 2}
 SPACES: dict[Matrix, int] = {"bt601": 5, "bt709": 1, "bt2020": 9}
@@ -77,19 +77,20 @@ class TestPainter:
             pytest.skip("libswscale leaves the last column of an odd P010 chroma plane unwritten")
         made = media.picture(5, *size, "yuv420p")
         for plane, value in zip(made.planes, (120, 100, 140), strict=True):
-            np.frombuffer(plane, np.uint8)[:] = value
+            media.samples(plane)[:] = value
         frame = from_av(made.reformat(format=pixel_format, src_colorspace="itu601", dst_colorspace="itu601"))
         planes = planes_420(frame)
         assert [plane.shape for plane in planes] == [plane.shape for plane in canvas(*size)]
         if frame.kind == "rgb":  # full range
-            seen = to_rgb(*(float(plane.mean()) for plane in planes), "bt601", True)
+            y, u, v = (float(plane.mean()) for plane in planes)
+            seen = to_rgb(y, u, v, "bt601", True)
             assert np.abs(seen - to_rgb(120, 100, 140, "bt601", False)).max() < 4
         elif frame.kind == "gray":
             assert abs(float(planes[0].mean()) - (120 - 16) / 219 * 255) < 2
             assert np.all(planes[1] == 128)
         else:
-            for plane, value in zip(planes, (120, 100, 140), strict=True):
-                assert np.abs(plane.astype(int) - value).max() <= 1
+            for own, value in zip(planes, (120, 100, 140), strict=True):
+                assert np.abs(own.astype(int) - value).max() <= 1
 
     def test_a_turned_frame(self) -> None:
         made = from_av(media.picture(5, 48, 64))
@@ -102,8 +103,9 @@ class TestPainter:
 
     def test_ten_bits_are_rounded(self) -> None:
         made = av.VideoFrame(16, 16, "gray10le")
-        np.frombuffer(made.planes[0], np.uint16)[:] = 1023
-        np.frombuffer(made.planes[0], np.uint16)[:8] = 402
+        values = media.samples(made.planes[0], np.uint16)
+        values[:] = 1023
+        values[0] = 402
         planes = planes_420(from_av(made))
         assert planes[0][0, 0] == 101  # 100.5
         assert planes[0][15, 15] == 255

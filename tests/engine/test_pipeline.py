@@ -11,14 +11,14 @@ from threading import Event
 from typing import Any
 
 import pytest
-
-import media
 from gsvnet_engine.errors import OutputError
 from gsvnet_engine.pipeline import background, interruptible, run_video
 from gsvnet_engine.segmenter import Segmentation
 from gsvnet_engine.sinks import Comparison, Sink
 from gsvnet_engine.telemetry import Progress, StageTimes, stage_table
 from gsvnet_engine.video import open_source
+
+from tests import media
 
 
 class Notes(Sink):

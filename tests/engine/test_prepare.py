@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
 from gsvnet_engine import prepare
 from gsvnet_engine.frames import Frame, Matrix, Plane
+from numpy.typing import NDArray
+
 from plugins.kernels.frame import reference
 
 WHITE, RED, GREEN, BLUE, BLACK = (1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0)
@@ -65,7 +65,6 @@ def test_overshoots_are_clipped() -> None:
 
 def random_planes(height: int, width: int, shift: tuple[int, int]) -> list[NDArray[np.uint8]]:
     rng = np.random.default_rng(height * 100 + width)
-    chroma = (-(-height >> shift[0]), -(-width >> shift[1]))
     chroma = (-(-height // 2 ** shift[0]), -(-width // 2 ** shift[1]))
     return [rng.integers(0, 256, size, dtype=np.uint8) for size in ((height, width), chroma, chroma)]
 

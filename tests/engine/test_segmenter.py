@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 import gsvnet_engine
-import toy_bundle
+from tests import toy_bundle
 from gsvnet_engine import Bundle, BundleError, Frame, Segmentation, Segmenter, UsageError
 from gsvnet_engine.backends import BACKENDS
 from gsvnet_engine.backends.base import Session

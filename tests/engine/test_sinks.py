@@ -13,12 +13,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from numpy.typing import NDArray
-
-import media
 from gsvnet_engine.errors import OutputError, UsageError
 from gsvnet_engine.pipeline import run_video
 from gsvnet_engine.sinks import SinkContext, SinkOptions, check_target, open_sink
@@ -26,6 +20,12 @@ from gsvnet_engine.sinks.coco import bounding_box, compress, encode_labels
 from gsvnet_engine.sinks.palette import encode_png
 from gsvnet_engine.sinks.raw import RawLabels
 from gsvnet_engine.video import Source, SourceOptions, open_source
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from tests import media
 
 
 def convert(
@@ -88,7 +88,7 @@ class TestOverlay:
         path = media.write_video(tmp_path / "a.mkv", frames=2, height=height, width=width, codec="ffv1")
         convert(path, tmp_path / "o.mp4", crf=0, legend=False)
         _, frames = decoded(tmp_path / "o.mp4")
-        y = np.frombuffer(frames[0].planes[0], np.uint8).reshape(-1, frames[0].planes[0].line_size)
+        y = media.samples(frames[0].planes[0])
         y = y[: frames[0].height, : frames[0].width]
         assert y.shape == (height + height % 2, width + width % 2)
         assert np.abs(y[:, -1].astype(int) - y[:, width - 1]).max() <= 2
@@ -208,9 +208,9 @@ class TestPalette:
         ]
         _, frames = decoded(tmp_path / "masks" / "000001.png")
         assert frames[0].format.name == "pal8"
-        indices = np.frombuffer(frames[0].planes[0], np.uint8).reshape(48, -1)[:, :64]
+        indices = media.samples(frames[0].planes[0])[:, :64]
         assert np.array_equal(indices[0], np.repeat(np.arange(4), 16))
-        colors = np.frombuffer(frames[0].planes[1], np.uint8).reshape(-1, 4)[:4, 2::-1]  # BGRA
+        colors = media.samples(frames[0].planes[1]).reshape(-1, 4)[:4, 2::-1]  # BGRA
         assert colors.tolist() == [list(c.color) for c in media.CLASSES]
 
     @given(
@@ -218,7 +218,7 @@ class TestPalette:
     )
     def test_any_map_comes_back(self, labels: NDArray[np.uint8]) -> None:
         colors = np.array([c.color for c in media.CLASSES], np.uint8)
-        with av.open(io.BytesIO(encode_png(labels, colors))) as container:
+        with av.open(io.BytesIO(encode_png(labels, colors)), "r") as container:
             picture = next(container.decode(video=0))
         assert np.array_equal(picture.to_ndarray(format="rgb24"), colors[labels])
 
@@ -383,15 +383,14 @@ class TestRefused:
     def test_options(self) -> None:
         for options in ({"alpha": 2.0}, {"crf": 99}):
             with pytest.raises(UsageError):
-                SinkOptions(**options)  # type: ignore[arg-type]
+                SinkOptions(**options)
 
 
 _FULL = """
 import resource, sys
-import media
 from pathlib import Path
 from gsvnet_engine.errors import OutputError
-from test_sinks import convert
+from tests.engine.test_sinks import convert
 folder = Path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 try:
@@ -403,8 +402,8 @@ except OutputError as error:
 
 class TestFullDisk:
     def run_full(self, folder: Path, limit: int, *names: str) -> str:
-        here = Path(__file__).parent
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent), *sys.path])}
+        root = Path(__file__).parents[2]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
         command = [sys.executable, "-c", _FULL, str(folder), str(limit), *names]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from gsvnet_engine import kernels
+from gsvnet_engine.frames import Plane
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gsvnet_engine import kernels
-from gsvnet_engine.frames import Plane
 from plugins.kernels.frame import reference
 
 
@@ -34,11 +34,35 @@ def test_kernel_equals_the_reference(
     if layout == "shifted":
         plane = Plane((samples << 6).astype(np.uint16), shift=6)
     if layout == "flipped":
-        plane = Plane(samples.astype(np.uint8)[::-1, ::-1][::-1, ::-1])
+        plane = Plane(
+            np.ascontiguousarray(samples[::-1, ::-1]).astype(np.uint8)[::-1, ::-1]
+        )  # strides below 0
     out = np.full(size, np.nan, np.float32)
     kernels.resample(plane, extent, filter, out, threads=2)
     expected = reference.resample(samples, extent, size, filter)
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("filter", ["area", "bilinear"])
+def test_samples_beyond_the_extent_do_not_count(filter: kernels.Filter) -> None:
+    samples = np.random.default_rng(2).integers(0, 256, (5, 7), dtype=np.uint8)
+    padded = np.full((9, 12), 255, np.uint8)
+    padded[:5, :7] = samples
+    out, expected = np.empty((2, 6, 9), np.float32)
+    kernels.resample(Plane(padded), (4.5, 6.5), filter, out)
+    kernels.resample(Plane(samples), (4.5, 6.5), filter, expected)
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_allclose(
+        out, reference.resample(padded, (4.5, 6.5), (6, 9), filter), rtol=1e-5, atol=1e-3
+    )
+
+
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    plane = Plane(np.random.default_rng(3).integers(0, 256, (45, 61), dtype=np.uint8))
+    alone, together = np.empty((2, 31, 40), np.float32)
+    kernels.resample(plane, (45.0, 61.0), "bilinear", alone, threads=1)
+    kernels.resample(plane, (45.0, 61.0), "bilinear", together, threads=5)
+    np.testing.assert_array_equal(alone, together)
 
 
 def test_reference_area_is_the_mean_of_blocks() -> None:

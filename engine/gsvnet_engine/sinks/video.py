@@ -287,7 +287,7 @@ def _rows(plane: Any) -> Bytes:
 
 def _encoder() -> str:
     for name in _ENCODERS:
-        with suppress(av.FFmpegError):
+        with suppress(ValueError):  # PyAV's UnknownCodecError
             av.Codec(name, "w")
             return name
     raise BackendError(

@@ -4,6 +4,7 @@
 // nothing is rounded to 8 bits in between. Rows first: whole rows of samples are weighted and summed into a float row,
 // which vectorises; then columns.
 
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct Taps {
 
   Taps(int filter, int outputs, double extent, int samples) {
     std::vector<double> raw;
+    if (std::ceil(extent) < samples) samples = static_cast<int>(std::ceil(extent));  // the rest is not of the picture
     for (int i = 0; i < outputs; ++i) {
       const bool area = filter == GSVNET_AREA;
       const Reach reach = area ? area_reach(i, outputs, extent, samples) : bilinear_reach(i, outputs, extent, samples);

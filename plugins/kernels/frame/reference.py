@@ -30,6 +30,7 @@ def resample(
 ) -> Array:
     """Samples [rows,columns] of which the picture covers `extent` -> float64 [h,w], by "area" or "bilinear"."""
     weigh = {"area": area_weights, "bilinear": bilinear_weights}[filter]
+    plane = plane[: int(np.ceil(extent[0])), : int(np.ceil(extent[1]))]  # the rest is not of the picture
     down, across = (weigh(s, e, n) for s, e, n in zip(size, extent, plane.shape, strict=True))
     return down @ plane.astype(np.float64) @ across.T
 

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-import toy_bundle
+from tests import toy_bundle
 from gsvnet_engine import backends
 from gsvnet_engine.backends.base import Backend, Session, one_line
 from gsvnet_engine.bundle import Bundle

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-import toy_bundle
+from tests import toy_bundle
 from gsvnet_engine.cli import inspect, main
 from gsvnet_engine.errors import UsageError
 

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import av
-import pytest
-
 import gsvnet_engine
-import media
-import toy_bundle
+import pytest
 from gsvnet_engine.cli import app
+
+from tests import media, toy_bundle
 
 VERB = EntryPoint("run", "gsvnet_engine.cli.run:command", app.GROUP)
 _PROGRAM = (
@@ -239,7 +238,7 @@ class TestPipes:
         assert child.returncode == 5
         assert err.decode().count("\n") == 1
         assert "the program reading it has ended" in err.decode()
-        assert frames_in(tmp_path / "o.mp4") < 60
+        assert not (tmp_path / "o.mp4").exists()  # not one frame got as far
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_an_interruption_leaves_whole_files(self, toy: Path, tmp_path: Path, number: int) -> None:
