@@ -11,10 +11,11 @@ from typing import Any
 
 import av
 import numpy as np
+from numpy.typing import NDArray
+
 from gsvnet_engine.bundle import ClassInfo
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.segmenter import Segmentation
-from numpy.typing import NDArray
 
 CLASSES = (
     ClassInfo("Sky", (70, 130, 180)),

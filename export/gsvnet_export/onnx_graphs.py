@@ -1,8 +1,9 @@
 """Networks -> the six ONNX graphs of a bundle (opset 17). Names and shapes are the contract of gsvnet_engine.bundle.
 
 The graphs name three operations of the domain `gsvnet`; each is a node with a local function whose body is standard
-operators (onnx_functions.py). The `.plain` graphs are the same with the bodies inlined. torch's TorchScript exporter is used because it writes opset 17, keeps shapes symbolic with integer arithmetic, and
-lets a custom node stand for an operation.
+operators (onnx_functions.py). The `.plain` graphs are the same with the bodies inlined. torch's TorchScript exporter is
+used because it writes opset 17, keeps shapes symbolic with integer arithmetic, and lets a custom node stand for an
+operation.
 """
 
 import io
@@ -156,7 +157,7 @@ def _trace(module: nn.Module, inputs: Signature, outputs: Sequence[str]) -> Mode
 
 
 def _rename(graph: GraphProto) -> None:
-    """Readable, stable names: nodes as module paths without the leading slash, weights after the node that uses them."""
+    """Readable, stable names: nodes after the module's path, weights after the node that uses them."""
     tensors: dict[str, str] = {}
     initialisers = {tensor.name for tensor in graph.initializer}
     for node in graph.node:

@@ -8,6 +8,7 @@ rounding flips is no fault). Over an interval of five frames, run freely, labels
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def verify(
     propagation: Propagation,
     frame_sizes: tuple[tuple[int, int], ...] = ((352, 480), (232, 312)),
 ) -> Measured:
-    """Compare `graphs` with the torch networks at keyframe sizes H', W' and batches 1 and 2; BundleError when one fails."""
+    """Compare `graphs` with torch at keyframe sizes H', W' and batches 1 and 2; BundleError where a bound is broken."""
     sessions = Sessions(graphs)
     worst = Measured()
     for height, width in frame_sizes:
@@ -110,9 +111,9 @@ def _verify_interval(
     worst = Measured(keyframe_scores=_distance(scores, first))
 
     expected = first
-    free = {variant: scores for variant in ("", ".plain")}
+    free = dict.fromkeys(("", ".plain"), scores)
     size = torch.tensor(frames[0].shape[2:])
-    for previous, current in zip(small, small[1:], strict=False):
+    for previous, current in pairwise(small):
         flow = propagation.flow(current, previous)
         warped, _ = operations.segmentation_warp_body(expected, flow)
         after = propagation(current, previous, expected)

@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import pytest
 
-from tests import toy_bundle
 from gsvnet_engine.bundle import Bundle, ClassInfo
 from gsvnet_engine.errors import BundleError, InputError
 from gsvnet_engine.geometry import Fixed, Scaled, ShortSide
+from tests import toy_bundle
 
 
 @pytest.fixture

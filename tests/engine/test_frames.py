@@ -5,8 +5,9 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
-from gsvnet_engine.frames import Frame, Plane
 from numpy.typing import NDArray
+
+from gsvnet_engine.frames import Frame, Plane
 
 Make = Callable[..., Frame]
 

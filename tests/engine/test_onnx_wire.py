@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from tests import toy_bundle
 from gsvnet_engine.onnx_wire import has_external_data
+from tests import toy_bundle
 
 
 def external(name: str = "w") -> TensorProto:

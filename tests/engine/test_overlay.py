@@ -5,12 +5,12 @@ from dataclasses import replace
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from gsvnet_engine.bundle import ClassInfo
 from gsvnet_engine.frames import Frame, Matrix
 from gsvnet_engine.overlay import Painter, Planes, legend_picture, planes_420, rgb_to_yuv, text_mask
 from gsvnet_engine.sources.layout import from_av
-from numpy.typing import NDArray
-
 from tests import media
 
 RANGES = {False: 1, True: 2}

@@ -11,13 +11,13 @@ from threading import Event
 from typing import Any
 
 import pytest
+
 from gsvnet_engine.errors import OutputError
 from gsvnet_engine.pipeline import background, interruptible, run_video
 from gsvnet_engine.segmenter import Segmentation
 from gsvnet_engine.sinks import Comparison, Sink
 from gsvnet_engine.telemetry import Progress, StageTimes, stage_table
 from gsvnet_engine.video import open_source
-
 from tests import media
 
 

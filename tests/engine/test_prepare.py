@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from gsvnet_engine import prepare
-from gsvnet_engine.frames import Frame, Matrix, Plane
 from numpy.typing import NDArray
 
+from gsvnet_engine import prepare
+from gsvnet_engine.frames import Frame, Matrix, Plane
 from plugins.kernels.frame import reference
 
 WHITE, RED, GREEN, BLUE, BLACK = (1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0)

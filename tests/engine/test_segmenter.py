@@ -7,11 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 import gsvnet_engine
-from tests import toy_bundle
 from gsvnet_engine import Bundle, BundleError, Frame, Segmentation, Segmenter, UsageError
 from gsvnet_engine.backends import BACKENDS
 from gsvnet_engine.backends.base import Session
 from gsvnet_engine.geometry import Sizes
+from tests import toy_bundle
 
 HEIGHT, WIDTH = 64, 96
 GRID = (8, 12)

@@ -13,6 +13,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
 from gsvnet_engine.errors import OutputError, UsageError
 from gsvnet_engine.pipeline import run_video
 from gsvnet_engine.sinks import SinkContext, SinkOptions, check_target, open_sink
@@ -20,11 +25,6 @@ from gsvnet_engine.sinks.coco import bounding_box, compress, encode_labels
 from gsvnet_engine.sinks.palette import encode_png
 from gsvnet_engine.sinks.raw import RawLabels
 from gsvnet_engine.video import Source, SourceOptions, open_source
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from numpy.typing import NDArray
-
 from tests import media
 
 

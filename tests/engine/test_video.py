@@ -11,16 +11,16 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from gsvnet_engine.errors import InputError, UsageError
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.sources.clock import Clock
 from gsvnet_engine.sources.layout import LAYOUTS, Orientation, from_av, nearest_format
 from gsvnet_engine.sources.raw import RawSource
 from gsvnet_engine.video import RawFormat, Source, SourceOptions, open_source, stem_of
-from hypothesis import given
-from hypothesis import strategies as st
-from numpy.typing import NDArray
-
 from tests import media
 
 

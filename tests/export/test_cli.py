@@ -26,7 +26,9 @@ def test_from_data_to_bundle(root: Path, tmp_path: Path, capsys: pytest.CaptureF
 
     checkpoint = str(keyframe / "checkpoint.safetensors")
     sizes = ["--short-side", "96", "--keyframe-scale", "1/2"]
-    assert main(["train", "propagation", *common, *sizes, "--keyframe", checkpoint, "-o", str(propagation)]) == 0
+    assert (
+        main(["train", "propagation", *common, *sizes, "--keyframe", checkpoint, "-o", str(propagation)]) == 0
+    )
     assert json.loads(capsys.readouterr().out)["step"] == 2
 
     checkpoints = ["--keyframe", checkpoint, "--propagation", str(propagation / "checkpoint.safetensors")]
@@ -41,11 +43,23 @@ def test_from_data_to_bundle(root: Path, tmp_path: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["train", "keyframe", "--data", "{}", "-o", "{}/run", "--preset", "none"], 2, "best, swiftnet, smoke"),
+        (
+            ["train", "keyframe", "--data", "{}", "-o", "{}/run", "--preset", "none"],
+            2,
+            "best, swiftnet, smoke",
+        ),
         (["train", "keyframe", "--data", "{}/nothing", "-o", "{}/run"], 3, "camvid/train/images"),
-        (["train", "propagation", "--data", "{}", "--keyframe", "{}/no", "-o", "{}/run"], 3, "no such checkpoint"),
+        (
+            ["train", "propagation", "--data", "{}", "--keyframe", "{}/no", "-o", "{}/run"],
+            3,
+            "no such checkpoint",
+        ),
         (["export", "--keyframe", "{}/a", "--propagation", "{}/b", "-o", "{}/c"], 3, "no such checkpoint"),
-        (["export", "--keyframe", "a", "--propagation", "b", "-o", "c", "--keyframe-scale", "x"], 2, "such as 1/2"),
+        (
+            ["export", "--keyframe", "a", "--propagation", "b", "-o", "c", "--keyframe-scale", "x"],
+            2,
+            "such as 1/2",
+        ),
     ],
 )
 def test_mistakes_get_one_line_and_their_exit_code(

@@ -1,4 +1,4 @@
-"""The exported graphs: deterministic, free of traces, the same as torch at other sizes, with every operator standard."""
+"""The exported graphs: deterministic, free of traces of the machine, equal to torch, their operators standard."""
 
 import numpy as np
 import onnx

@@ -93,7 +93,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(root: Path, tmp_p
     recipe = replace(keyframe.PRESETS["smoke"], steps=6, crop=(32, 32), trunk="resnet18")
     whole = keyframe.train_keyframe(tmp_path / "whole", recipe, data).state_dict()
 
-    class Interrupted(Exception):
+    class StoppedError(Exception):
         pass
 
     draw, save_every = keyframe.draw, loop.LoopOptions.__dataclass_fields__["save_every"].default
@@ -101,7 +101,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(root: Path, tmp_p
 
     def draw_until_three(step: int, *rest: object) -> keyframe.Batch:
         if step == 3:
-            raise Interrupted
+            raise StoppedError
         return draw(step, *rest)  # type: ignore[arg-type]
 
     options = loop.LoopOptions
@@ -112,7 +112,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(root: Path, tmp_p
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keyframe, "LoopOptions", often)
         patch.setattr(keyframe, "draw", draw_until_three)
-        with pytest.raises(Interrupted):
+        with pytest.raises(StoppedError):
             keyframe.train_keyframe(tmp_path / "parts", recipe, data)
     with pytest.raises(UsageError, match="--resume"):
         keyframe.train_keyframe(tmp_path / "parts", recipe, data)
@@ -165,9 +165,9 @@ def test_flow_network_learns_motion_on_rendered_pairs() -> None:
             for at in (3, 11, 19):
                 previous, current = scene.render(at - 1), scene.render(at)
                 rows.append((current.image, previous.image, current.flow, ~current.occluded))
-        current, previous, flow, visible = (np.stack(column) for column in zip(*rows, strict=True))
-        to_picture = [torch.from_numpy(p).permute(0, 3, 1, 2).float() / 255 for p in (current, previous)]
-        return to_picture[0], to_picture[1], torch.from_numpy(flow), torch.from_numpy(visible)
+        stacks = [np.stack(column) for column in zip(*rows, strict=True)]
+        to_picture = [torch.from_numpy(p).permute(0, 3, 1, 2).float() / 255 for p in stacks[:2]]
+        return to_picture[0], to_picture[1], torch.from_numpy(stacks[2]), torch.from_numpy(stacks[3])
 
     def error(flow: torch.Tensor, truth: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
         return (flow - truth).pow(2).sum(1).add(1e-6).sqrt()[visible].mean()

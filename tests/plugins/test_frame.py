@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from gsvnet_engine import kernels
-from gsvnet_engine.frames import Plane
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gsvnet_engine import kernels
+from gsvnet_engine.frames import Plane
 from plugins.kernels.frame import reference
 
 

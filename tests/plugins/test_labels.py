@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from gsvnet_engine import kernels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from gsvnet_engine import kernels
 from plugins.kernels.labels.reference import label_upsample
 
 Scores = NDArray[np.float32]

@@ -1,1 +1,1 @@
-"""Readers of training data: labelled stills (CamVid, Cityscapes, machine-labelled frames of clips) and unlabelled clips."""
+"""Readers of training data: labelled stills (CamVid, Cityscapes, machine-labelled frames), unlabelled clips."""

@@ -1,4 +1,4 @@
-"""CamVid in the 11-class split of SegNet: `{train,val,test}/images/*.webp|png` and `.../labels/*.png`, 11 = unlabelled."""
+"""CamVid in SegNet's 11-class split: `{train,val,test}/images/*.webp|png`, `.../labels/*.png`, 11 = unlabelled."""
 
 from functools import partial
 from pathlib import Path
@@ -85,7 +85,7 @@ def load(folder: Path, split: str) -> Stills:
 
 
 def slice_of_train(names: list[str], part: int = 15) -> set[str]:
-    """The last 1/15 of each sequence of `train`: held out of training, for choosing checkpoints and hyper-parameters."""
+    """The last 1/15 of each sequence of `train`: held out, to choose checkpoints and hyper-parameters."""
     held_out: set[str] = set()
     for sequence in sorted({name.split("_")[0] for name in names}):
         members = sorted(name for name in names if name.startswith(sequence + "_"))

@@ -1,4 +1,4 @@
-"""Cityscapes in its official layout: `leftImg8bit/<split>/<city>/*_leftImg8bit.png` and `gtFine/.../*_gtFine_labelIds.png`."""
+"""Cityscapes as it comes: `leftImg8bit/<split>/<city>/*_leftImg8bit.png`, `gtFine/.../*_gtFine_labelIds.png`."""
 
 from functools import partial
 from pathlib import Path

@@ -24,7 +24,7 @@ class LabelledData:
 
 
 def load_labelled(dataset: str, root: Path) -> LabelledData:
-    """`camvid`: root holds camvid/ and, where they exist, clips/ and pseudo/. `cityscapes`: its official root folder."""
+    """`camvid`: root holds camvid/ and, where they exist, clips/ and pseudo/. `cityscapes`: its own root."""
     if dataset == "camvid":
         return _camvid(root)
     if dataset == "cityscapes":

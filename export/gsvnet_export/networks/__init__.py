@@ -1,4 +1,4 @@
-"""The networks, one readable file each. To add a keyframe network: write its file, name it in `_DECODERS` or `_TRUNKS`."""
+"""The networks, one readable file each. To add one: write its file, name it in `_DECODERS` or `_TRUNKS`."""
 
 from collections.abc import Callable
 from typing import Any

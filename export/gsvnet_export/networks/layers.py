@@ -1,4 +1,4 @@
-"""Pieces that several networks share: normalisation, convolution units, resizing and pooling that export for any size."""
+"""What several networks share: normalisation, convolution units, resizing and pooling that export for any size."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class ConvBNReLU(nn.Sequential):
-    """k x k convolution without bias, batch norm, ReLU (LeakyReLU where `slope` is given); pads to keep ceil(size / stride)."""
+    """k x k convolution, batch norm, ReLU (LeakyReLU with `slope`); [N,i,h,w] -> [N,o,ceil(h/s),ceil(w/s)]."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ def resize(x: Tensor, like: Tensor) -> Tensor:
 
 
 def _averaging_rows(bins: Tensor, length: Tensor, dtype: torch.dtype) -> Tensor:
-    """[bins, length]: row i averages the samples floor(i*length/bins) .. ceil((i+1)*length/bins), as adaptive pooling does."""
+    """[bins, length]: row i averages samples floor(i*length/bins) .. ceil((i+1)*length/bins): adaptive pooling."""
     i = torch.arange(bins)[:, None]  # type: ignore[call-overload]
     j = torch.arange(length)[None]  # type: ignore[call-overload]
     first = torch.div(i * length, bins, rounding_mode="trunc")
@@ -79,7 +79,7 @@ def _averaging_rows(bins: Tensor, length: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def pool_to_rows(x: Tensor, rows: int) -> Tensor:
-    """[N,C,h,w] -> [N,C,r,c]: average pooling to r = min(rows, h) rows and c columns in proportion, c = (2*r*w + h) // (2*h).
+    """[N,C,h,w] -> [N,C,r,c]: average pooling to r = min(rows, h) rows, c = (2*r*w + h) // (2*h) columns in proportion.
 
     Two matrix products whose weights are built from the shape inside the graph, with integer arithmetic only: adaptive
     pooling exports for one size alone, and TensorRT cannot round a shape tensor.
@@ -100,9 +100,10 @@ def _length(x: Tensor, dimension: int) -> Tensor:
 def load_matching(
     module: nn.Module, state: dict[str, Tensor], source: str, optional: Sequence[str] = ()
 ) -> list[str]:
-    """Load `state`, which must fit `module` name for name and shape for shape, or raise ValueError naming what does not.
+    """Load `state`, which must fit `module` in names and shapes, or raise ValueError naming what does not fit.
 
-    Entries that begin with one of `optional` may be missing or of another shape; they keep their values and are returned.
+    Entries that begin with one of `optional` may be missing or of another shape: they keep their values and are
+    returned.
     Normalisation and batch counters may be missing: not every file has them.
     """
     own, given = module.state_dict(), dict(state)

@@ -56,7 +56,9 @@ def segmentation_warp_body(scores: Tensor, flow: Tensor) -> tuple[Tensor, Tensor
 
 
 def guided_filter(warped: Tensor, intra: Tensor, weights: Tensor) -> Tensor:
-    """(warped, intra [N,C,h,w], weights [N,D+1,h,w]) -> [N,C,h,w]: sum_d weights_d * warped(y+dy_d, x+dx_d) + weights_D * intra.
+    """(warped, intra [N,C,h,w], weights [N,D+1,h,w]) -> [N,C,h,w]: neighbours of warped, and intra, weighted.
+
+    sum_d weights_d(y,x) * warped(y+dy_d, x+dx_d) + weights_D(y,x) * intra(y,x)
 
     D is 9 or 17 (OFFSETS); neighbours outside are replicated. No convolution: one weighted sum a pixel (section 3.3).
     """

@@ -1,4 +1,4 @@
-"""ResNet-18 trunk (He et al., 2016) with torchvision's layer names; features are taken before the last ReLU of each stage."""
+"""ResNet-18 trunk (He et al., 2016) with torchvision's layer names; features before each stage's last ReLU."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from gsvnet_export.networks.layers import IMAGENET_MEAN, IMAGENET_STD, Normalise
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, [N,i,h,w] -> [N,o,ceil(h/s),ceil(w/s)]. Returns the sum *before* its ReLU."""
+    """Two 3x3 convolutions and a shortcut, [N,i,h,w] -> [N,o,ceil(h/s),ceil(w/s)]. The sum, *before* its ReLU."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Training of PF with N frozen, end to end, from cached windows (GSVNet, section 4; distillation: gsvnet's released recipe)."""
+"""Training of PF with N frozen, end to end, from cached windows (GSVNet, section 4, and distillation from N)."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -117,7 +117,7 @@ def _clip_window(
 def _still_window(
     rng: np.random.Generator, recipe: PropagationRecipe, stills: StillWindows, length: int
 ) -> tuple[Float32, Float32, NDArray[np.uint8]]:
-    """A window of a moved still: pictures [K+1,3,h,w], scores of the first frame [C,h,w], labels [K,H,W] of the others."""
+    """A window of a moved still: pictures [K+1,3,h,w], the first one's scores [C,h,w], the others' labels [K,H,W]."""
     pictures, scores, labels = stills[int(rng.integers(len(stills)))]
     rows, columns = _crop(rng, scores.shape[1:], recipe.crop)
     ratio = labels.shape[1] // scores.shape[1]  # pixels a cell: whole for CamVid's 480x360 on 90x120

@@ -75,7 +75,7 @@ def _clip_pairs(
 
 
 class StillWindows:
-    """`variants` windows for each still; everything but the teacher's scores is made again from the seed when asked for."""
+    """`variants` windows for each still; all but the teacher's scores is made again from the seed when asked for."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class Windows:
 def load_windows(
     root: Path, checkpoint: Path, keyframe: nn.Module, geometry: Geometry, cache: Path, with_stills: bool
 ) -> Windows:
-    """Windows of root/clips, and of root/camvid's training stills where `with_stills`; the teacher runs once, cached."""
+    """Windows of root/clips and, with `with_stills`, of root/camvid's training stills; the teacher runs once."""
     teacher, key = torch_teacher(keyframe), _file_digest(checkpoint)
     paths = training_clips(root / "clips")
     clips = [cache_clip(path, cache, teacher, geometry, key) for path in paths]

@@ -7,12 +7,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests import toy_bundle
 from gsvnet_engine import backends
 from gsvnet_engine.backends.base import Backend, Session, one_line
 from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.errors import BackendError, BundleError, UsageError
 from gsvnet_engine.geometry import Sizes
+from tests import toy_bundle
 
 SIZES = Sizes((32, 48), (32, 48), (16, 24), (4, 6))
 rng = np.random.default_rng(0)

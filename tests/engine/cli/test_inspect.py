@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests import toy_bundle
 from gsvnet_engine.cli import inspect, main
 from gsvnet_engine.errors import UsageError
+from tests import toy_bundle
 
 pytestmark = pytest.mark.usefixtures("installed")
 

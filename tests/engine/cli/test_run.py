@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import av
-import gsvnet_engine
 import pytest
-from gsvnet_engine.cli import app
 
+import gsvnet_engine
+from gsvnet_engine.cli import app
 from tests import media, toy_bundle
 
 VERB = EntryPoint("run", "gsvnet_engine.cli.run:command", app.GROUP)

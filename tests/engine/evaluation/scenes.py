@@ -5,9 +5,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from gsvnet_engine.evaluation.camvid import CLASSES
 from numpy.typing import NDArray
 
+from gsvnet_engine.evaluation.camvid import CLASSES
 from tests import toy_bundle
 
 HEIGHT, WIDTH = 32, 48

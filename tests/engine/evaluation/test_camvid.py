@@ -3,9 +3,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from gsvnet_engine.errors import InputError
 from gsvnet_engine.evaluation.camvid import CamVid
-
 from tests.engine.evaluation import scenes
 
 

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+
 from gsvnet_engine.evaluation.confusion import Confusion
 
 CLASSES = 5

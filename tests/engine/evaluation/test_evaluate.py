@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from gsvnet_engine.cli import main
 from gsvnet_engine.cli.evaluate import parse_intervals
 from gsvnet_engine.errors import UsageError
-
 from tests.engine.evaluation import scenes
 
 

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from gsvnet_engine import Bundle, Frame, InputError, UsageError
 from gsvnet_engine.backends import BACKENDS
 from gsvnet_engine.evaluation.camvid import CamVid
 from gsvnet_engine.evaluation.protocol import Evaluation, RuntimeOptions, agreement, evaluate
 from gsvnet_engine.labels import upsample_labels
-
 from tests import toy_bundle
 from tests.engine.evaluation import scenes
 from tests.toy_bundle import Float32
