@@ -172,9 +172,9 @@ def _run_one(
         other.reset()
         captions = f"interval {segmenter.interval}", f"interval {other.interval}"
     with open_source(spec, options.source) as source:
-        segmenter.bundle.plan(
-            source.height, source.width
-        )  # a size that cannot be, before any output is touched
+        for each in (segmenter, other):  # what cannot be segmented shows before any output is touched
+            if each is not None:
+                each.warm(source.height, source.width)
         context = SinkContext(
             classes=segmenter.bundle.manifest.classes,
             source=source,

@@ -191,6 +191,10 @@ class Segmenter:
             for frame in stack.enter_context(closing(background(source))):
                 yield self.push(frame)
 
+    def warm(self, height: int, width: int) -> None:
+        """Make the networks ready for pictures of this size now (a second or two), not at the first `push`."""
+        self._session(self.bundle.plan(height, width))
+
     def reset(self) -> None:
         """Forget the video so far: the next frame is a keyframe, counting and the interval start anew."""
         self._last = None

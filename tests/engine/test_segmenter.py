@@ -113,6 +113,13 @@ class TestPush:
         assert flags(found) == [0, 2, 5, 6]
         assert found[6].index == 0
 
+    def test_warming_opens_the_networks_before_the_first_frame(
+        self, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        segmenter.warm(HEIGHT, WIDTH)
+        monkeypatch.setattr(segmenter._backend, "open", None)  # a second opening would call it
+        assert segmenter.push(pictures(1)[0]).is_keyframe
+
     def test_frames_that_break_the_chain(self, segmenter: Segmenter) -> None:
         times_s = [0.0, 0.1, 0.2, 1.0, 1.1, 0.9, 1.0, 1.1]
         frames = [Frame.from_rgb(p, index=i, pts_s=times_s[i]) for i, p in enumerate(pictures(8))]

@@ -87,13 +87,29 @@ void add_row(const gsvnet_plane& plane, int row, float weight, float* sums, bool
     add_apart<uint16_t>(data, plane.pixel_stride, plane.shift, weight, sums, n, fresh);
 }
 
-void gather_columns(const Taps& taps, const float* sums, float* out, int n) {
-  for (int x = 0; x < n; ++x) {
-    const float* samples = sums + taps.first[static_cast<size_t>(x)];
-    const int begin = taps.start[static_cast<size_t>(x)], end = taps.start[static_cast<size_t>(x) + 1];
-    float total = 0;
-    for (int t = begin; t < end; ++t) total += taps.weights[static_cast<size_t>(t)] * samples[t - begin];
-    out[x] = total;
+// Weights tap by tap, [most][outputs], those that an output lacks 0: so that outputs are computed side by side. `sums`
+// must have `most` zeros after its last column, for such taps to read.
+struct TapMajor {
+  int most = 0;
+  std::vector<float> weights;
+
+  explicit TapMajor(const Taps& taps) {
+    const size_t outputs = taps.first.size();
+    for (size_t i = 0; i < outputs; ++i) most = std::max(most, taps.start[i + 1] - taps.start[i]);
+    weights.resize(outputs * static_cast<size_t>(most));
+    for (size_t i = 0; i < outputs; ++i)
+      for (int t = 0; t < taps.start[i + 1] - taps.start[i]; ++t)
+        weights[static_cast<size_t>(t) * outputs + i] = taps.weights[static_cast<size_t>(taps.start[i] + t)];
+  }
+};
+
+GSVNET_CLONES
+void gather_columns(const int* first, const float* weights, int taps, const float* sums, float* out, int n) {
+  for (int x = 0; x < n; ++x) out[x] = weights[x] * sums[first[x]];
+  for (int t = 1; t < taps; ++t) {
+    const float* row = weights + static_cast<int64_t>(t) * n;
+    const float* samples = sums + t;
+    for (int x = 0; x < n; ++x) out[x] += row[x] * samples[first[x]];
   }
 }
 
@@ -128,14 +144,16 @@ extern "C" int gsvnet_resample(const gsvnet_plane* plane, int32_t filter, float*
     return -1;
   const Taps down(filter, out_rows, plane->extent_rows, plane->rows);
   const Taps across(filter, out_columns, plane->extent_columns, plane->columns);
+  const TapMajor columns(across);
   parallel_for(out_rows, threads, [&](int first, int end) {
-    std::vector<float> sums(static_cast<size_t>(plane->columns));
+    std::vector<float> sums(static_cast<size_t>(plane->columns + columns.most));
     for (int y = first; y < end; ++y) {
       const int begin = down.start[static_cast<size_t>(y)], stop = down.start[static_cast<size_t>(y) + 1];
       for (int t = begin; t < stop; ++t)
         add_row(*plane, down.first[static_cast<size_t>(y)] + t - begin, down.weights[static_cast<size_t>(t)],
                 sums.data(), t == begin);
-      gather_columns(across, sums.data(), out + static_cast<int64_t>(y) * out_columns, out_columns);
+      gather_columns(across.first.data(), columns.weights.data(), columns.most, sums.data(),
+                     out + static_cast<int64_t>(y) * out_columns, out_columns);
     }
   });
   return 0;
