@@ -66,7 +66,7 @@ def train_propagation(
     short_side: Annotated[int, typer.Option(min=8, help="Working size: its short side in pixels.")] = 720,
     keyframe_scale: Annotated[
         str, typer.Option(help="Keyframe size as a ratio of the working size.")
-    ] = "1/2",
+    ] = "3/4",
     steps: Steps = None,
     seed: Seed = None,
     resume: Resume = False,

@@ -21,7 +21,7 @@ from gsvnet_export.training.windows import FRAMES, ClipCache, Float32, StillWind
 class PropagationRecipe:
     """Everything that decides a training of PF besides N and the data."""
 
-    steps: int = 2400
+    steps: int = 1500
     batch: int = 8
     crop: tuple[int, int] = (72, 96)  # cells
     optimizer: str = "adamw"
