@@ -266,9 +266,10 @@ class StreetScene:
         surface = np.where(ry < self._skyline(rx, rz) * np.hypot(rx, rz), S_SKYLINE, S_SKY).astype(np.int32)
 
         def keep(number: int, s: Array, good: Array, where: Any = ...) -> None:
-            good = good & (s > NEAR) & (s < depth[where])
-            depth[where] = np.where(good, s, depth[where])
-            surface[where] = np.where(good, number, surface[where])
+            nearest = depth[where]
+            good = good & (s > NEAR) & (s < nearest)
+            np.copyto(nearest, s, where=good)
+            np.copyto(surface[where], number, where=good)
 
         with np.errstate(divide="ignore", invalid="ignore"):
             s = -py / ry
@@ -280,7 +281,9 @@ class StreetScene:
                 keep(kerb, s, (py + s * ry >= 0) & (py + s * ry <= KERB_HEIGHT))
                 s = (side * FACADE_X - px) / rx
                 keep(facade, s, py + s * ry <= self._roof(pz + s * rz, side))
-            for i, where in _windows(camera, cards, x, y):
+            for i, near, where in _windows(camera, cards, x, y):
+                if near >= depth[where].max():  # hidden: nothing of it can be met
+                    continue
                 card = cards[i]
                 ox, oy, oz = card.origin
                 s = (oz - pz) / rz[where] if card.across == 2 else (ox - px) / rx[where]
@@ -360,7 +363,8 @@ class StreetScene:
 
     def _grain(self, u: Array, v: Array, size: float, pixel: Array) -> Array:
         """Noise with a grain of `size` metres, gone where a pixel covers more than that."""
-        return self._noise(u / size, v / size) * np.clip(1.6 - 1.2 * pixel / size, 0, 1).astype(np.float32)
+        fade = np.clip(1.6 - 1.2 * pixel / size, 0, 1).astype(np.float32)
+        return self._noise(u / size, v / size) * fade if fade.any() else np.zeros_like(fade)
 
     def _picture(self, camera: Camera, cards: Sequence[Card]) -> NDArray[np.uint8]:
         """The image uint8 [H, W, 3], two samples a pixel, on its diagonal, so that edges are smooth."""
@@ -533,8 +537,11 @@ class StreetScene:
         return _mix(colour, tyre, _band(b, -1, 0.16, pixel))
 
 
-def _windows(camera: Camera, cards: Sequence[Card], x: Array, y: Array) -> Iterator[tuple[int, Any]]:
-    """Numbers of the cards that may be seen at x, y, each with the part of [H, W] to look in."""
+def _windows(
+    camera: Camera, cards: Sequence[Card], x: Array, y: Array
+) -> Iterator[tuple[int, float, Any]]:
+    """Numbers of the cards that may be seen at x, y, from near to far: each with the least depth it can have
+    there, and the part of [H, W] to look in."""
     origin = np.array([c.origin for c in cards]) - camera.place
     half = np.array([c.width for c in cards]) / 2
     rise = np.array([c.height for c in cards])
@@ -547,13 +554,15 @@ def _windows(camera: Camera, cards: Sequence[Card], x: Array, y: Array) -> Itera
         for up in (np.zeros_like(rise), rise)
         for z in (near, far)
     ]
-    px, py, _ = camera.project(*(np.array([corner[axis] for corner in corners]) for axis in range(3)))
+    px, py, depths = camera.project(*(np.array([corner[axis] for corner in corners]) for axis in range(3)))
+    least = np.maximum(depths.min(0) - 1e-6, NEAR)
     columns = (x.max(0) >= px.min(0)[:, None] - 1) & (x.min(0) <= px.max(0)[:, None] + 1)
     rows = (y.max(1) >= py.min(0)[:, None] - 1) & (y.min(1) <= py.max(0)[:, None] + 1)
     left, right = columns.argmax(1), columns.shape[1] - columns[:, ::-1].argmax(1)
     top, bottom = rows.argmax(1), rows.shape[1] - rows[:, ::-1].argmax(1)
-    for i in np.flatnonzero((far >= near) & columns.any(1) & rows.any(1)):
-        yield int(i), (slice(top[i], bottom[i]), slice(left[i], right[i]))
+    shown = np.flatnonzero((far >= near) & columns.any(1) & rows.any(1))
+    for i in shown[np.argsort(least[shown], kind="stable")]:
+        yield int(i), float(least[i]), (slice(top[i], bottom[i]), slice(left[i], right[i]))
 
 
 def _pick(rng: np.random.Generator, colours: Sequence[Vector]) -> Vector:
