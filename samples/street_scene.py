@@ -6,6 +6,10 @@ point is therefore known, and so is where it was shown one frame earlier: labels
 construction. The sky and the far skyline are infinitely far away, so that they only turn.
 
     python samples/street_scene.py street.mp4 --frames 100 --size 640x360 --labels labels/
+
+The clip beside this file was made with
+
+    python samples/street_scene.py samples/street.mp4 --frames 100 --size 640x360 --seed 0
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -97,9 +102,9 @@ class Camera:
         a, b = (x - self.cx) / self.focal, (y - self.cy) / self.focal
         r = self.turn
         return (
-            r[0, 0] * a + r[0, 1] * b + r[0, 2],
-            r[1, 0] * a + r[1, 1] * b + r[1, 2],
-            r[2, 0] * a + r[2, 1] * b + r[2, 2],
+            r[0, 0] * a + (r[0, 1] * b + r[0, 2]),
+            r[1, 0] * a + (r[1, 1] * b + r[1, 2]),
+            r[2, 0] * a + (r[2, 1] * b + r[2, 2]),
         )
 
     def project(self, dx: Array, dy: Array, dz: Array) -> tuple[Array, Array, Array]:
@@ -166,7 +171,7 @@ class StreetScene:
         occluded |= (then_x < -0.5) | (then_x > self.width - 0.5)
         occluded |= (then_y < -0.5) | (then_y > self.height - 0.5)
         flow = np.stack([then_x - x[None, :], then_y - y[:, None]]).astype(np.float32)
-        return Rendered(self._picture(camera, cards), labels, flow, occluded)
+        return Rendered(self._picture(camera, cards, hits), labels, flow, occluded)
 
     # The camera and what stands in the street
 
@@ -264,23 +269,26 @@ class StreetScene:
         px, py, pz = camera.place
         depth = np.full(rx.shape, np.inf)
         surface = np.where(ry < self._skyline(rx, rz) * np.hypot(rx, rz), S_SKYLINE, S_SKY).astype(np.int32)
+        down = _span(ry < 0, 1), slice(None)
 
-        def keep(number: int, s: Array, good: Array, where: Any = ...) -> None:
+        def keep(number: int, s: Array, good: Array, where: Any) -> None:
             nearest = depth[where]
             good = good & (s > NEAR) & (s < nearest)
             np.copyto(nearest, s, where=good)
             np.copyto(surface[where], number, where=good)
 
         with np.errstate(divide="ignore", invalid="ignore"):
-            s = -py / ry
-            keep(S_ROAD, s, np.abs(px + s * rx) <= KERB_X)
-            s = (KERB_HEIGHT - py) / ry
-            keep(S_PAVEMENT, s, np.abs(px + s * rx) >= KERB_X)
+            s = -py / ry[down]
+            keep(S_ROAD, s, np.abs(px + s * rx[down]) <= KERB_X, down)
+            s = (KERB_HEIGHT - py) / ry[down]
+            keep(S_PAVEMENT, s, np.abs(px + s * rx[down]) >= KERB_X, down)
             for side, kerb, facade in ((-1, S_KERB_L, S_FACADE_L), (1, S_KERB_R, S_FACADE_R)):
-                s = (side * KERB_X - px) / rx
-                keep(kerb, s, (py + s * ry >= 0) & (py + s * ry <= KERB_HEIGHT))
-                s = (side * FACADE_X - px) / rx
-                keep(facade, s, py + s * ry <= self._roof(pz + s * rz, side))
+                there = slice(None), _span(side * rx > 0, 0)
+                s = (side * KERB_X - px) / rx[there]
+                up = py + s * ry[there]
+                keep(kerb, s, (up >= 0) & (up <= KERB_HEIGHT), there)
+                s = (side * FACADE_X - px) / rx[there]
+                keep(facade, s, py + s * ry[there] <= self._roof(pz + s * rz[there], side), there)
             for i, near, where in _windows(camera, cards, x, y):
                 if near >= depth[where].max():  # hidden: nothing of it can be met
                     continue
@@ -290,7 +298,9 @@ class StreetScene:
                 u = px + s * rx[where] - ox if card.across == 2 else pz + s * rz[where] - oz
                 v = py + s * ry[where] - oy
                 inside = (np.abs(u) <= card.width / 2) & (v >= 0) & (v <= card.height)
-                keep(FIXED + i, s, inside & self._silhouette(card, u, v), where)
+                if card.shape != "box":
+                    inside &= self._silhouette(card, u, v)
+                keep(FIXED + i, s, inside, where)
         return Hits(surface, depth, (rx, ry, rz))
 
     def _backward(
@@ -337,7 +347,7 @@ class StreetScene:
             wheel = np.minimum(np.abs(u - 0.31 * card.width), np.abs(u + 0.31 * card.width))
             good = (b <= roof) & ((v > 0.24) | (wheel**2 + (v - 0.3) ** 2 < 0.09))
         else:
-            good = np.ones(np.shape(a), np.bool_)
+            raise ValueError(f"no such shape: {card.shape}")
         return good
 
     # Textures: value noise of world places, faded out where a pixel covers more than its grain
@@ -347,7 +357,7 @@ class StreetScene:
         u0, v0 = np.floor(u), np.floor(v)
         a, b = (u - u0).astype(np.float32), (v - v0).astype(np.float32)
         a, b = a * a * (3 - 2 * a), b * b * (3 - 2 * b)
-        i, j = u0.astype(np.int32) & 255, v0.astype(np.int32) & 255
+        i, j = u0.astype(np.intp) & 255, v0.astype(np.intp) & 255
         i1, row, row1 = (i + 1) & 255, j << 8, ((j + 1) & 255) << 8
         table = self._table
         low = table[row + i] * (1 - a) + table[row + i1] * a
@@ -357,7 +367,7 @@ class StreetScene:
 
     def _hash(self, k: Array, salt: int) -> Array:
         """One number from -1 to 1 for each whole number k."""
-        whole = np.nan_to_num(k, posinf=0, neginf=0).astype(np.int64)
+        whole = k.astype(np.int64)  # rays that meet nothing give infinity: any number will do
         number: Array = self._table[(whole * 97 + salt * 7919) & 65535]
         return number
 
@@ -366,24 +376,37 @@ class StreetScene:
         fade = np.clip(1.6 - 1.2 * pixel / size, 0, 1).astype(np.float32)
         return self._noise(u / size, v / size) * fade if fade.any() else np.zeros_like(fade)
 
-    def _picture(self, camera: Camera, cards: Sequence[Card]) -> NDArray[np.uint8]:
-        """The image uint8 [H, W, 3], two samples a pixel, on its diagonal, so that edges are smooth."""
-        y = (np.arange(2 * self.height)[:, None] - 0.5) / 2
-        x = np.arange(self.width) + np.where(np.arange(2 * self.height) % 2, 0.25, -0.25)[:, None]
-        hits = self._trace(camera, x, y, cards)
-        surface, depth = hits.surface.ravel(), hits.depth.ravel()
-        rays = [r.ravel() for r in hits.ray]
+    def _picture(self, camera: Camera, cards: Sequence[Card], centre: Hits) -> NDArray[np.uint8]:
+        """The image uint8 [H, W, 3]: a sample at the centre of a pixel inside a surface; at edges, where its
+        neighbourhood differs, the mean of two on its diagonal, so that they are smooth."""
+        rows = np.arange(2 * self.height)[:, None]
+        x = np.arange(self.width) + np.where(rows % 2, 0.25, -0.25)
+        corners = self._trace(camera, x, (rows - 0.5) / 2, cards)
+        inside = (self._pairs(corners.surface) == centre.surface[..., None]).all(2)
+
+        def samples(at_centre: Array, at_corners: Array) -> Array:
+            edges = self._pairs(at_corners)[~inside]
+            return np.concatenate([at_centre[inside], edges.ravel()])
+
+        surface = samples(centre.surface, corners.surface)
+        depth = samples(centre.depth, corners.depth)
+        rays = [samples(a, b) for a, b in zip(centre.ray, corners.ray, strict=True)]
         order = np.argsort(surface.astype(np.int16), kind="stable")
         ends = np.cumsum(np.bincount(surface, minlength=FIXED + len(cards)))
         colour = np.empty((surface.size, 3), np.float32)
         for number, chosen in enumerate(np.split(order, ends[:-1])):
             if chosen.size:
-                s = depth[chosen]
                 ray = (rays[0][chosen], rays[1][chosen], rays[2][chosen])
-                colour[chosen] = self._shade(number, camera, s, ray, cards)
-        grid = colour.reshape(self.height, 2, self.width, 3).mean(1)
-        image: NDArray[np.uint8] = np.clip(grid + 0.5, 0, 255).astype(np.uint8)
+                colour[chosen] = self._shade(number, camera, depth[chosen], ray, cards)
+        picture = np.empty((self.height, self.width, 3), np.float32)
+        count = np.count_nonzero(inside)
+        picture[inside], picture[~inside] = colour[:count], colour[count:].reshape(-1, 2, 3).mean(1)
+        image: NDArray[np.uint8] = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
         return image
+
+    def _pairs(self, rows: Array) -> Array:
+        """[2 H, W] -> [H, W, 2]: the two samples of each pixel together."""
+        return rows.reshape(self.height, 2, self.width).swapaxes(1, 2)
 
     def _shade(
         self, number: int, camera: Camera, s: Array, ray: tuple[Array, ...], cards: Sequence[Card]
@@ -392,7 +415,7 @@ class StreetScene:
         if number <= S_SKYLINE:
             return self._paint_sky(number, *ray)
         x, y, z = (camera.place[axis] + s * ray[axis] for axis in range(3))
-        pixel = s / camera.focal
+        pixel = 1.2 * s / camera.focal  # softer than a pixel: textures must not flicker
         if number in (S_ROAD, S_PAVEMENT):
             colour = self._paint_ground(number, x, z, pixel, pixel * s / EYE, cards)
         elif number in (S_KERB_L, S_KERB_R):
@@ -537,9 +560,13 @@ class StreetScene:
         return _mix(colour, tyre, _band(b, -1, 0.16, pixel))
 
 
-def _windows(
-    camera: Camera, cards: Sequence[Card], x: Array, y: Array
-) -> Iterator[tuple[int, float, Any]]:
+def _span(flags: Array, across: int) -> slice:
+    """From the first to the last row (across 1) or column (across 0) of flags [H, W] with one that is set."""
+    found = np.flatnonzero(flags.any(across))
+    return slice(found[0], found[-1] + 1) if found.size else slice(0)
+
+
+def _windows(camera: Camera, cards: Sequence[Card], x: Array, y: Array) -> Iterator[tuple[int, float, Any]]:
     """Numbers of the cards that may be seen at x, y, from near to far: each with the least depth it can have
     there, and the part of [H, W] to look in."""
     origin = np.array([c.origin for c in cards]) - camera.place
@@ -574,7 +601,7 @@ def _tree(key: tuple[object, ...], x: float, z: float, rng: np.random.Generator)
     yield Card(
         key=(*key, "trunk"),
         label=TREE,
-        origin=(x, KERB_HEIGHT, z),
+        origin=(x, KERB_HEIGHT, z + 0.05),  # behind the middle leaves: no two cards share a plane
         width=0.3,
         height=trunk + 1,
         paint="bark",
@@ -607,7 +634,7 @@ def _lamp(key: tuple[object, ...], side: int, z: float) -> Iterator[Card]:
         colour=grey,
     )
     yield Card(
-        key=(*key, "arm"), label=POLE, origin=(side * 5.5, 6.5, z), width=1.4, height=0.14, colour=grey
+        key=(*key, "arm"), label=POLE, origin=(side * 5.5, 6.5, z - 0.05), width=1.4, height=0.14, colour=grey
     )
 
 
@@ -730,6 +757,11 @@ def _write(arguments: argparse.Namespace) -> None:
     with av.open(str(arguments.output), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(arguments.fps), options={"crf": "23"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        # What the conversion to 4:2:0 uses, said in the file: a player would guess BT.709 for large sizes.
+        stream.codec_context.colorspace, stream.codec_context.color_range = (
+            Colorspace.SMPTE170M,
+            ColorRange.MPEG,
+        )
         for t in range(arguments.frames):
             rendered = scene.render(t)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(rendered.image, format="rgb24")))

@@ -46,7 +46,7 @@ def test_from_data_to_bundle(root: Path, tmp_path: Path, capsys: pytest.CaptureF
         (
             ["train", "keyframe", "--data", "{}", "-o", "{}/run", "--preset", "none"],
             2,
-            "best, swiftnet, smoke",
+            "best, swiftnet, finetune, smoke",
         ),
         (["train", "keyframe", "--data", "{}/nothing", "-o", "{}/run"], 3, "camvid/train/images"),
         (

@@ -135,6 +135,19 @@ def test_random_views_keep_picture_and_labels_together() -> None:
         assert (np.abs(picture[0] * 255 / 30 - view) > 3.4)[known].mean() < 0.05  # edges alone may differ
 
 
+def test_another_sky_changes_the_sky_alone() -> None:
+    labels = np.full((60, 80), 3, np.uint8)
+    labels[:25] = 0
+    image = np.full((60, 80, 3), 128, np.uint8)
+    views = [
+        random_view(image, labels, np.random.default_rng(s), (60, 80), (1, 1), 0.0, sky=0) for s in range(4)
+    ]
+    for picture, view in views:
+        np.testing.assert_allclose(picture[:, view != 0], 128 / 255, atol=1e-6)
+        assert picture[:, view == 0].std() > 0.01
+        assert picture.min() >= 0 and picture.max() <= 1
+
+
 def test_camera_moves_labels_with_the_picture() -> None:
     labels = np.zeros((90, 120), np.uint8)
     labels[30:60, 40:80] = 5

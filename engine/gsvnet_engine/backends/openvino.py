@@ -1,6 +1,7 @@
 """OpenVINO on the CPU: each graph compiled for its exact sizes, in a precision that is always stated."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,7 +40,7 @@ class OpenVino:
 
         self.precision = precision
         self._openvino = openvino
-        self._core = openvino.Core()
+        self._core = _core()
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise BackendError("openvino: this processor has no bf16 arithmetic; use --cpu-precision f32")
 
@@ -82,6 +83,18 @@ class OpenVino:
             parameter.output(0).replace(constant.output(0))
             model.remove_parameter(parameter)
         model.reshape({name: list(shape) for name, shape in expected.inputs.items()})
+
+
+@cache
+def _core() -> "openvino.Core":
+    """The one Core of this process, which is never freed.
+
+    Where the processor has AMX, OpenVINO's CPU plugin gives its thread a signal stack, and frees that with the last
+    Core; the next Ctrl-C would then run on freed memory and end the process (2026.4.1).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _without_constants(expected: Signature) -> Signature:

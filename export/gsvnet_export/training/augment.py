@@ -19,8 +19,12 @@ def random_view(
     crop: tuple[int, int],
     scale: tuple[float, float],
     colour: float,
+    sky: int | None = None,
 ) -> tuple[NDArray[np.float32], Labels]:
-    """[H,W,3] uint8, [H,W] -> a crop [3,h,w] float32 in 0..1 and its labels; what lies outside the still is IGNORE."""
+    """[H,W,3] uint8, [H,W] -> a crop [3,h,w] float32 in 0..1 and its labels; what lies outside the still is IGNORE.
+
+    sky: the class to paint another sky over, None to leave it.
+    """
     factor = float(np.exp(rng.uniform(np.log(scale[0]), np.log(scale[1]))))
     size = [max(1, round(n * factor)) for n in labels.shape]
     shrink = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
@@ -36,8 +40,36 @@ def random_view(
     if rng.random() < 0.5:
         picture, classes = picture[:, ::-1], classes[:, ::-1]
 
-    lit = photometric(picture.astype(np.float32) / np.float32(255), rng, colour)
+    scene: Array = picture.astype(np.float32) / np.float32(255)
+    if sky is not None and (above := classes == sky).any():
+        scene = other_sky(scene, above, rng)
+    lit = photometric(scene, rng, colour)
     return np.ascontiguousarray(lit.transpose(2, 0, 1)), np.ascontiguousarray(classes)
+
+
+def other_sky(picture: Array, sky: NDArray[np.bool_], rng: Generator) -> NDArray[np.float32]:
+    """[H,W,3] float32 in 0..1, its sky [H,W] -> the same under another sky: a gradient of two colours with clouds.
+
+    A data set of one season has one kind of sky (CamVid's is white); a network that saw no other takes clouds for cars.
+    """
+    height, width = sky.shape
+    blue, pale = (
+        rng.uniform((0.15, 0.35, 0.55), (0.6, 0.75, 1.0)),
+        rng.uniform(0.6, 1.0) + rng.normal(0, 0.04, 3),
+    )
+    down = np.linspace(0, 1, height, dtype=np.float32)[:, None, None] ** np.float32(rng.uniform(0.4, 2.0))
+    clear = blue + (pale - blue) * down
+    clouds = np.zeros((height, width), np.float32)
+    for cells in (3, 7, 15, 31):
+        noise = rng.normal(0, 1 / np.sqrt(cells), (max(2, cells // 2), cells)).astype(np.float32)
+        clouds += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+    cover = 1 / (1 + np.exp(-(clouds - rng.normal(0, 0.5)) * rng.uniform(3, 12)))[..., None]
+    cloud = rng.uniform(0.55, 1.0) + 0.1 * clouds[..., None]
+    painted = clear + (cloud - clear) * cover * rng.uniform(0.2, 1.0)
+    soft = cv2.GaussianBlur(sky.astype(np.float32), (0, 0), 1.0)[..., None] * sky[..., None]
+    keep = np.float32(rng.uniform(0.0, 0.3))  # of the true sky's texture, so that wires and twigs stay
+    changed = picture + (painted + keep * (picture - picture[sky].mean(0)) - picture) * soft
+    return np.clip(changed, 0, 1).astype(np.float32)
 
 
 def photometric(picture: Array, rng: Generator, strength: float) -> NDArray[np.float32]:

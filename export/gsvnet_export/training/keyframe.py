@@ -31,6 +31,7 @@ class KeyframeRecipe:
     trunk_lr_factor: float = 0.25
     weight_decay: float = 1e-2
     colour: float = 1.0  # strength of photometric augmentation
+    other_sky: float = 0.0  # share of the views that get another sky
     auxiliary_share: float = 0.125  # of the draws, from the machine-labelled stills
     ema: float = 0.998
     seed: int = 0
@@ -51,20 +52,26 @@ PRESETS = {
         auxiliary_share=0.0,
         ema=0.0,
     ),
+    # From a checkpoint of "best" (--init): larger views, as keyframes at 3/4 of the working size are; other skies.
+    "finetune": KeyframeRecipe(
+        steps=450, crop=(384, 512), scale=(0.8, 2.2), lr=4e-4, other_sky=0.4, ema=0.99
+    ),
     "smoke": replace(KeyframeRecipe(), steps=20, batch=2, crop=(96, 128)),
 }
 
 Batch = tuple[Tensor, Tensor]  # pictures [N,3,h,w] float32 in 0..1, labels [N,h,w] int64 with IGNORE
 
 
-def draw(step: int, recipe: KeyframeRecipe, stills: Stills, auxiliary: Stills | None) -> Batch:
+def draw(step: int, recipe: KeyframeRecipe, data: LabelledData) -> Batch:
     """The batch of one step: depends on the recipe's seed and the step alone."""
+    auxiliary, names = data.auxiliary, [c["name"].lower() for c in data.description["classes"]]
     rng = np.random.default_rng([recipe.seed, step])
     views: list[tuple[NDArray[np.float32], Labels]] = []
     for _ in range(recipe.batch):
-        source = auxiliary if auxiliary is not None and rng.random() < recipe.auxiliary_share else stills
+        source = auxiliary if auxiliary is not None and rng.random() < recipe.auxiliary_share else data.train
         image, labels = source[int(rng.integers(len(source)))]
-        views.append(random_view(image, labels, rng, recipe.crop, recipe.scale, recipe.colour))
+        sky = names.index("sky") if "sky" in names and rng.random() < recipe.other_sky else None
+        views.append(random_view(image, labels, rng, recipe.crop, recipe.scale, recipe.colour, sky))
     pictures = torch.from_numpy(np.stack([v[0] for v in views]))
     labels_ = torch.from_numpy(np.stack([v[1] for v in views])).long()
     return pictures.contiguous(memory_format=torch.channels_last), labels_
@@ -145,7 +152,7 @@ def train_keyframe(
         config,
         torch.optim.AdamW(groups, weight_decay=recipe.weight_decay),
         loss,
-        lambda step: draw(step, recipe, data.train, data.auxiliary),
+        lambda step: draw(step, recipe, data),
         lambda ema: {"slice_miou": miou(ema, data.held_out, data.classes)},
         LoopOptions(steps=recipe.steps, lr_at=cosine(recipe.steps), ema=recipe.ema),
         resume=resume,

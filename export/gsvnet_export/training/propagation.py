@@ -75,6 +75,7 @@ class Batch:
 def draw(step: int, recipe: PropagationRecipe, clips: list[ClipCache], stills: StillWindows | None) -> Batch:
     """The batch of one step: depends on the recipe's seed and the step alone."""
     rng = np.random.default_rng([recipe.seed, step])
+    recipe = replace(recipe, crop=_common_crop(recipe.crop, clips, stills))
     length = int(rng.integers(1, recipe.longest + 1))
     of_clips = (round(recipe.batch * recipe.clip_share) if stills else recipe.batch) if clips else 0
     pictures, first, teacher, labels = [], [], [], []
@@ -135,6 +136,15 @@ def _still_window(
             labels[..., ::-1].copy(),
         )
     return _relight(pictures, rng, recipe.colour), scores, labels
+
+
+def _common_crop(
+    crop: tuple[int, int], clips: list[ClipCache], stills: StillWindows | None
+) -> tuple[int, int]:
+    """The crop, or as much of it as the smallest grid has: the windows of a batch are of one size."""
+    grids = [clip.scores.shape[2:] for clip in clips] + ([stills.scores.shape[2:]] if stills else [])
+    height, width = (min(sides) for sides in zip(crop, *grids, strict=True))
+    return height, width
 
 
 def _crop(rng: np.random.Generator, size: tuple[int, ...], crop: tuple[int, int]) -> tuple[slice, slice]:

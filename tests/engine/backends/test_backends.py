@@ -186,3 +186,12 @@ def test_one_line_keeps_what_the_runtime_says() -> None:
     assert one_line(problem) == "Bad graph."
     assert one_line(RuntimeError()) == "RuntimeError"
     assert len(one_line(RuntimeError("x" * 1000))) == 300
+
+
+def test_openvino_is_opened_once_and_kept() -> None:
+    """Freed, its CPU plugin would leave a signal stack behind on which the next Ctrl-C crashes; see the backend."""
+    pytest.importorskip("openvino")
+    from gsvnet_engine.backends.openvino import OpenVino
+
+    first = OpenVino()
+    assert OpenVino()._core is first._core
