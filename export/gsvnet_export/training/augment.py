@@ -69,7 +69,8 @@ def other_sky(picture: Array, sky: NDArray[np.bool_], rng: Generator) -> NDArray
     soft = cv2.GaussianBlur(sky.astype(np.float32), (0, 0), 1.0)[..., None] * sky[..., None]
     keep = np.float32(rng.uniform(0.0, 0.3))  # of the true sky's texture, so that wires and twigs stay
     changed = picture + (painted + keep * (picture - picture[sky].mean(0)) - picture) * soft
-    return np.clip(changed, 0, 1).astype(np.float32)
+    painted_over: NDArray[np.float32] = np.clip(changed, 0, 1).astype(np.float32)
+    return painted_over
 
 
 def photometric(picture: Array, rng: Generator, strength: float) -> NDArray[np.float32]:
