@@ -1,4 +1,4 @@
-"""CamVid in SegNet's 11-class split: `{train,val,test}/images/*.webp|png`, `.../labels/*.png`, 11 = unlabelled."""
+"""CamVid for training: the engine's reader, with the unlabelled marked as every data set here marks it."""
 
 from functools import partial
 from pathlib import Path
@@ -7,21 +7,12 @@ import cv2
 import numpy as np
 
 from gsvnet_engine.errors import InputError
+from gsvnet_engine.evaluation import camvid
+from gsvnet_engine.evaluation.camvid import CLASSES, UNLABELLED
 from gsvnet_export.data.stills import IGNORE, Image, Labels, Still, Stills
 
-CLASSES = (
-    "Sky",
-    "Building",
-    "Pole",
-    "Road",
-    "Pavement",
-    "Tree",
-    "SignSymbol",
-    "Fence",
-    "Car",
-    "Pedestrian",
-    "Bicyclist",
-)
+__all__ = ["CLASSES", "COLORS", "load", "read_image", "read_labels", "slice_of_train"]
+
 # Cityscapes' colours for the same things: what people of the field read at a glance.
 COLORS = (
     (70, 130, 180),
@@ -36,7 +27,6 @@ COLORS = (
     (220, 20, 60),
     (119, 11, 32),
 )
-UNLABELLED = 11
 
 
 def read_image(path: Path) -> Image:
@@ -56,32 +46,22 @@ def read_labels(path: Path) -> Labels:
         raise InputError(
             f"{path}: unknown label value {labels.max()}; CamVid's are 0..10 and {UNLABELLED} (unlabelled)"
         )
-    return np.where(labels == UNLABELLED, IGNORE, labels).astype(np.uint8)
-
-
-def _read(image: Path, labels: Path) -> tuple[Image, Labels]:
-    pair = read_image(image), read_labels(labels)
-    if pair[0].shape[:2] != pair[1].shape:
-        raise InputError(
-            f"{labels}: {pair[1].shape} but its picture is {pair[0].shape[:2]}; they must be of one size"
-        )
-    return pair
+    return _ignoring(labels.astype(np.uint8))
 
 
 def load(folder: Path, split: str) -> Stills:
-    """The stills of one split, in name order. InputError when the folder is not laid out so or a label is missing."""
-    images = sorted(p for p in (folder / split / "images").glob("*") if p.suffix in (".webp", ".png"))
-    if not images:
-        raise InputError(
-            f"{folder / split / 'images'}: no .webp or .png pictures; give the folder that holds {split}/"
-        )
-    items = []
-    for image in images:
-        labels = folder / split / "labels" / f"{image.stem}.png"
-        if not labels.is_file():
-            raise InputError(f"{labels}: missing; every picture needs its labels")
-        items.append(Still(image.stem, partial(_read, image, labels)))
-    return Stills(items, keep=True)
+    """The stills of one split, in order. InputError, naming file and rule, where the folder is not laid out so."""
+    stills = camvid.CamVid.open(folder, split).stills
+    return Stills([Still(still.image.stem, partial(_read, still)) for still in stills], keep=True)
+
+
+def _read(still: camvid.Still) -> tuple[Image, Labels]:
+    frame, labels = still.read()
+    return np.stack([plane.data for plane in frame.planes], 2).astype(np.uint8), _ignoring(labels)
+
+
+def _ignoring(labels: Labels) -> Labels:
+    return np.where(labels == UNLABELLED, IGNORE, labels).astype(np.uint8)
 
 
 def slice_of_train(names: list[str], part: int = 15) -> set[str]:
