@@ -7,6 +7,7 @@ operation.
 """
 
 import io
+import re
 import warnings
 from collections.abc import Sequence
 
@@ -26,6 +27,7 @@ DOMAIN = "gsvnet"
 
 # name -> (element type, dimensions); a string is a symbol, an int is fixed
 Signature = dict[str, tuple[int, Sequence[str | int]]]
+_CALL_AGAIN = re.compile(r"^(\w+)_(\d+)/")  # a module's second call: warp_1/... -> warp/1/...
 _FLOAT, _INT64, _UINT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.UINT8
 
 
@@ -163,7 +165,7 @@ def _rename(graph: GraphProto) -> None:
     for node in graph.node:
         node.doc_string = ""
         node.ClearField("metadata_props")
-        node.name = node.name.lstrip("/").removeprefix("network/")
+        node.name = _CALL_AGAIN.sub(r"\1/\2/", node.name.lstrip("/").removeprefix("network/"))
         parts = ("", "weight", "bias", "mean", "variance") if node.op_type != "BatchNormalization" else (
             "", "scale", "bias", "mean", "variance"
         )  # fmt: skip

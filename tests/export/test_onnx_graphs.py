@@ -59,7 +59,15 @@ def test_plain_graphs_have_standard_operators_alone(graphs: dict[str, ModelProto
             assert custom == {function.name for function in model.functions}
 
 
-def test_nodes_can_be_summed_by_part(graphs: dict[str, ModelProto]) -> None:
+def test_nodes_can_be_summed_by_part(
+    networks: tuple[torch.nn.Module, Propagation], graphs: dict[str, ModelProto]
+) -> None:
+    ours = Propagation(PropagationConfig(classes=CLASSES, refined=True, residual=True))
+    _check_parts(graphs)
+    _check_parts(onnx_graphs.build_graphs(networks[0], ours, CLASSES))
+
+
+def _check_parts(graphs: dict[str, ModelProto]) -> None:
     parts = ("flow/", "warp/", "intra/", "guide/", "filter/")
     heavy = {"Conv", "GridSample", "Resize", "SegmentationWarp", "GuidedFilter", "Softmax", "Slice", "Mul"}
     for name in ("propagate.onnx", "propagate.plain.onnx"):
@@ -111,7 +119,10 @@ def test_verification_catches_a_changed_weight(
         verify.verify(graphs | {graph: changed}, *networks, frame_sizes=((72, 104),))
 
 
-@pytest.mark.parametrize("variant", [{"window": 5}, {"intra": False}, {"learned_kernels": True}])
+@pytest.mark.parametrize(
+    "variant",
+    [{"window": 5}, {"intra": False}, {"learned_kernels": True}, {"refined": True}, {"residual": True}],
+)
 def test_ablation_variants_export(variant: dict[str, int]) -> None:
     propagation = Propagation(PropagationConfig(classes=3, **variant)).eval()  # type: ignore[arg-type]
     keyframe = build_keyframe("bisenet", "efficientnet_lite0", 3).eval()

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,10 +14,17 @@ from gsvnet_engine.errors import InputError, OutputError, UsageError
 from gsvnet_engine.geometry import Geometry, Scaled, ShortSide
 from gsvnet_export.bundles import ExportOptions, export_bundle, load_keyframe, load_propagation
 from gsvnet_export.data.datasets import load_labelled
+from gsvnet_export.data.stills import IGNORE
 from gsvnet_export.networks.propagation import FlowNetwork
 from gsvnet_export.training import keyframe, loop, propagation
 from gsvnet_export.training.augment import random_view
-from gsvnet_export.training.windows import camera_path, load_windows, move_still
+from gsvnet_export.training.windows import (
+    ReferenceFlow,
+    camera_path,
+    flow_of_moves,
+    load_windows,
+    move_still,
+)
 from tests.export.datasets import write_camvid, write_clip
 
 GEOMETRY = Geometry(working=ShortSide(96), keyframe=Scaled((1, 2), 8))
@@ -161,9 +169,96 @@ def test_camera_moves_labels_with_the_picture() -> None:
     assert any(not np.array_equal(maps[0], later) for later in maps[1:])
 
 
+def test_flow_of_moves_leads_back_to_the_frame_before() -> None:
+    rng = np.random.default_rng(5)
+    noise = cv2.GaussianBlur(rng.random((90, 120, 3)).astype(np.float32), (0, 0), 3)
+    image = cv2.normalize(noise, np.empty(0), 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    labels = np.zeros((90, 120), np.uint8)
+    moves = camera_path(labels.shape, 3, rng)
+    frames, maps = move_still(image, labels, moves)
+    flow = flow_of_moves(moves[2], moves[1], labels.shape, (90, 120))
+    assert np.abs(flow).mean() > 0.5
+    rows, columns = np.indices((90, 120), np.float32)
+    warped = cv2.remap(frames[1], columns + flow[0], rows + flow[1], cv2.INTER_LINEAR)
+    inside = (maps[2] != IGNORE) & (np.abs(flow).max(0) < 20)
+    inside[:, [0, -1]] = inside[[0, -1]] = False
+    error = np.abs(warped.astype(float) - frames[2])[inside].mean()
+    assert error < 0.3 * np.abs(frames[1].astype(float) - frames[2])[inside].mean()
+    coarse, size = flow_of_moves(moves[2], moves[1], labels.shape, (9, 12)), (12, 9)
+    shrunk = [cv2.resize(f, size, interpolation=cv2.INTER_AREA) / 10 for f in flow]
+    np.testing.assert_allclose(coarse, shrunk, atol=0.02)
+
+
+def test_reference_flow_sees_a_shift_and_knows_where_it_does_not() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.random((192, 320, 3)).astype(np.float32)
+    wide = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2), np.empty(0), 0, 1, cv2.NORM_MINMAX)
+    motion, grid = ReferenceFlow(), (16, 24)
+    for k in range(
+        3
+    ):  # the view moves 3 right and 1 down a frame, so things came from the right and from below
+        view = wide[16 + k : 144 + k, 32 + 3 * k : 224 + 3 * k]
+        flows = motion.push(np.ascontiguousarray(view.transpose(2, 0, 1)), grid).astype(np.float32)
+        assert flows.shape == (2, 2, *grid)
+        for index, stride in enumerate((1, 2)):
+            if stride > k:
+                assert np.isnan(flows[index]).all()
+            else:
+                inner = flows[index][:, 2:-2, 2:-2]
+                assert np.isfinite(inner).mean() > 0.9
+                np.testing.assert_allclose(
+                    np.nanmedian(inner, (1, 2)), [3 * stride / 8, stride / 8], atol=0.05
+                )
+    unrelated = motion.push(rng.random((3, 128, 192), np.float32), grid)
+    assert np.isnan(unrelated[0]).mean() > 0.8
+
+
+def test_lovasz_is_the_mean_jaccard_loss_of_hard_scores() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (2, 5, 6), generator=generator)
+    labels[0, :2] = IGNORE
+    predicted = torch.randint(0, 3, (2, 5, 6), generator=generator)
+    hard = F.one_hot(predicted, 4).permute(0, 3, 1, 2).float() * 1e4
+    valid = labels != IGNORE
+    losses = [
+        1 - ((predicted == c) & (labels == c))[valid].sum() / ((predicted == c) | (labels == c))[valid].sum()
+        for c in range(3)
+    ]
+    found = keyframe.lovasz_softmax(hard, labels)
+    torch.testing.assert_close(found, torch.stack(losses).mean())
+    perfect = F.one_hot(labels.clamp(max=3), 4).permute(0, 3, 1, 2).float() * 1e4
+    assert keyframe.lovasz_softmax(perfect, labels) == 0
+    assert keyframe.lovasz_softmax(hard, torch.full_like(labels, IGNORE)) == 0
+    soft = torch.randn(2, 4, 5, 6, generator=generator, requires_grad=True)
+    keyframe.lovasz_softmax(soft, labels).backward()  # type: ignore[no-untyped-call]
+    assert soft.grad is not None and soft.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("trunk", ["efficientnet_lite0", "resnet18"])
+def test_a_frozen_trunk_keeps_its_early_layers(root: Path, tmp_path: Path, trunk: str) -> None:
+    data = load_labelled("camvid", root)
+    recipe = replace(keyframe.PRESETS["smoke"], trunk=trunk, steps=1, crop=(32, 32), ema=0.0)
+    keyframe.train_keyframe(tmp_path / "start", recipe, data)
+    start = tmp_path / "start/checkpoint.safetensors"
+    before = load_keyframe(start)[0].state_dict()
+    fine = replace(recipe, frozen_to_stride_4=True, lovasz=1.0, measured_at=1.5, steps=2, seed=1)
+    after = keyframe.train_keyframe(tmp_path / "fine", fine, data, start).state_dict()
+    network = load_keyframe(start)[0]
+    early = {
+        id(p)
+        for part in keyframe.trunk_to_stride_4(network)
+        for p in part.state_dict(keep_vars=True).values()
+    }
+    frozen = {name for name, p in network.state_dict(keep_vars=True).items() if id(p) in early}
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert len(frozen) > 10 and frozen <= same
+    assert "head.2.weight" not in same and len(same) < len(before)
+
+
 def test_paper_preset_is_the_papers() -> None:
     paper = propagation.PRESETS["paper"]
     assert (paper.optimizer, paper.lr, paper.batch, paper.weight_decay) == ("sgd", 0.002, 8, 5e-4)
+    assert (paper.refined, paper.residual, paper.flow_weight, paper.intra_weight) == (False, False, 0, 0)
     assert propagation._schedule(paper)(1000) == pytest.approx(0.992**10)
 
 

@@ -70,6 +70,7 @@ class EfficientNetLite0(nn.Module):
     """RGB [N,3,H,W] in 0..1 -> linear features at strides 4, 8, 16, 32 (24, 40, 112, 320 channels)."""
 
     channels = (24, 40, 112, 320)
+    to_stride_4 = ("stem", "stages.0", "stages.1")
 
     def __init__(self) -> None:
         super().__init__()

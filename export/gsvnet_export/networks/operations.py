@@ -17,7 +17,7 @@ from torch import Tensor
 _NINE = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
 OFFSETS = {3: _NINE, 5: (*_NINE, *((dy, dx) for dy in (-2, 0, 2) for dx in (-2, 0, 2) if (dy, dx) != (0, 0)))}
 
-_LAPLACIAN = torch.tensor([[[[-1.0, -1.0, -1.0], [-1.0, 8.0, -1.0], [-1.0, -1.0, -1.0]]]])
+_LAPLACIAN = [[[[-1.0, -1.0, -1.0], [-1.0, 8.0, -1.0], [-1.0, -1.0, -1.0]]]]
 
 _named: ContextVar[bool] = ContextVar("named", default=False)
 
@@ -52,7 +52,10 @@ def segmentation_warp_body(scores: Tensor, flow: Tensor) -> tuple[Tensor, Tensor
     warped = F.grid_sample(scores, grid, mode="bilinear", padding_mode="border", align_corners=False)
     index = warped.detach().argmax(1, keepdim=True).to(warped.dtype)
     index = F.pad(index, (1, 1, 1, 1), mode="replicate")
-    return warped, torch.sigmoid(F.conv2d(index, _LAPLACIAN.to(index)))
+    laplacian = torch.tensor(
+        _LAPLACIAN, dtype=index.dtype, device=index.device
+    )  # new: a tracer's blocks share none
+    return warped, torch.sigmoid(F.conv2d(index, laplacian))
 
 
 def guided_filter(warped: Tensor, intra: Tensor, weights: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ One step turns (i_t, i_{t-1}, S_{t-1}) into S_t. i: RGB at 1/8 size, [N,3,h,w] f
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +17,19 @@ from gsvnet_export.networks.layers import ConvBNReLU, Normalise, resize
 
 @dataclass(frozen=True, kw_only=True)
 class PropagationConfig:
-    """Which PF. The defaults are the paper's; the rest serves its ablations (Tables 4 to 7)."""
+    """Which PF. The defaults are the paper's; window, intra and learned_kernels serve its ablations (Tables 4 to 7);
+    refined and residual are ours."""
 
     classes: int
     window: int = 3  # 3: the nine offsets of a 3x3 window; 5: 17 of the 25 of a 5x5 window
     intra: bool = True  # without: the guide sees the edges alone and has no weight for f
     learned_kernels: bool = False  # learned instead of ideal-delay kernels
+    refined: bool = False  # the guide, which sees further than φ, adds a correction to f
+    residual: bool = False  # the guide sees what the flow does not explain: |i_t - warped i_{t-1}|
+
+    def __post_init__(self) -> None:
+        if self.refined and not self.intra:
+            raise ValueError("refined corrects the intra features: it needs intra")
 
 
 class FlowNetwork(nn.Module):
@@ -76,9 +83,13 @@ class IntraFeatures(nn.Module):
 
 
 class Guide(nn.Module):
-    """G: (f [N,C,h,w] or nothing, E [N,1,h,w]) -> Γ [N,weights,h,w], >= 0 and summing to one at every pixel."""
+    """G: (f [N,C,h,w] or nothing, E [N,1,h,w]) -> Γ [N,weights,h,w], >= 0 and summing to one at every pixel.
 
-    def __init__(self, inputs: int, weights: int) -> None:
+    Ours: `pictures`, i_t and the warped i_{t-1} [N,3,h,w], show it what the flow does not explain; with `correction`
+    channels it also gives a correction of f, [N,correction,h,w], else None.
+    """
+
+    def __init__(self, inputs: int, weights: int, correction: int = 0) -> None:
         super().__init__()
         self.stem = ConvBNReLU(inputs, 32)
         self.down1 = ConvBNReLU(32, 64, stride=2)
@@ -86,13 +97,19 @@ class Guide(nn.Module):
         self.up1 = ConvBNReLU(128, 64)
         self.up2 = ConvBNReLU(64, 32)
         self.head = nn.Conv2d(32, weights, 3, padding=1)
+        self.correction = nn.Conv2d(32, correction, 3, padding=1) if correction else None
 
-    def forward(self, features: Tensor) -> Tensor:
-        stem = self.stem(features)
+    def forward(
+        self, features: list[Tensor], pictures: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        if pictures is not None:
+            features = [*features, (pictures[0] - pictures[1]).abs() * 4]  # some 0..1
+        x = torch.cat(features, 1)
+        stem = self.stem(x)
         middle = self.down1(stem)
         x = self.up1(resize(self.down2(middle), middle))
         x = self.up2(resize(x, stem)) + stem
-        return F.softmax(self.head(x), 1)
+        return F.softmax(self.head(x), 1), self.correction(x) if self.correction is not None else None
 
 
 class GuidedFilter(nn.Module):
@@ -111,6 +128,14 @@ class GuidedFilter(nn.Module):
         return operations.guided_filter(warped, intra, weights)
 
 
+class PropagationStep(NamedTuple):
+    """S_t [N,C,h,w], the flow m [N,2,h,w] in cells, and f as the filter took it [N,C,h,w] (None without φ)."""
+
+    scores: Tensor
+    flow: Tensor
+    intra: Tensor | None
+
+
 class Propagation(nn.Module):
     """PF: (i_t, i_{t-1} [N,3,h,w], S_{t-1} [N,C,h,w]) -> S_t [N,C,h,w]."""
 
@@ -121,16 +146,23 @@ class Propagation(nn.Module):
         self.flow = FlowNetwork()
         self.warp = SegmentationWarp()
         self.intra = IntraFeatures(config.classes) if config.intra else None
-        self.guide = Guide(config.classes * config.intra + 1, kernels + config.intra)
+        inputs = config.classes * config.intra + 1 + 3 * config.residual
+        self.guide = Guide(inputs, kernels + config.intra, config.classes * config.refined)
         self.filter = GuidedFilter(config.window, config.learned_kernels)
 
     def forward(self, current: Tensor, previous: Tensor, scores: Tensor) -> Tensor:
+        return self.step(current, previous, scores).scores
+
+    def step(self, current: Tensor, previous: Tensor, scores: Tensor) -> "PropagationStep":
+        """One step with what it went through."""
         flow = self.flow(current, previous)
         warped, edges = self.warp(scores, flow)
         intra = self.intra(current) if self.intra is not None else None
-        weights = self.guide(edges if intra is None else torch.cat([intra, edges], 1))
-        propagated: Tensor = self.filter(warped, intra, weights)
-        return propagated
+        pictures = (current, self.warp(previous, flow)[0]) if self.config.residual else None
+        weights, correction = self.guide([edges] if intra is None else [intra, edges], pictures)
+        if intra is not None and correction is not None:
+            intra = intra + correction
+        return PropagationStep(self.filter(warped, intra, weights), flow, intra)
 
     def describe(self) -> dict[str, Any]:
         """The configuration as plain JSON values; `Propagation(PropagationConfig(**d))` builds the same network."""

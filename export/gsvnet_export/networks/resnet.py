@@ -31,6 +31,7 @@ class ResNet18(nn.Module):
     """RGB [N,3,H,W] in 0..1 -> features at strides 4, 8, 16, 32 (64, 128, 256, 512 channels), before the last ReLU."""
 
     channels = (64, 128, 256, 512)
+    to_stride_4 = ("conv1", "bn1", "layer1")
 
     def __init__(self) -> None:
         super().__init__()

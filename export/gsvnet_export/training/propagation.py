@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gsvnet_engine.evaluation.confusion import Confusion
 from gsvnet_export.data.stills import IGNORE
+from gsvnet_export.networks.operations import label_upsample
 from gsvnet_export.networks.propagation import Propagation, PropagationConfig
 from gsvnet_export.training.loop import LoopOptions, cosine, train
-from gsvnet_export.training.windows import FRAMES, ClipCache, Float32, StillWindows, Windows
+from gsvnet_export.training.windows import FRAMES, STRIDES, ClipCache, Float32, StillWindows, Windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +33,19 @@ class PropagationRecipe:
     weight_decay: float = 1e-2
     schedule: str = "cosine"
     longest: int = 4  # propagation steps of a window, drawn from 1..longest
-    strides: tuple[int, ...] = (1, 2)  # distances of a clip window's frames
+    strides: tuple[int, ...] = STRIDES  # distances of a clip window's frames, some of STRIDES
     clip_share: float = 0.5  # of a batch: clip windows, where there are clips
     supervise_every_step: bool = True  # the loss counts every step of the window, not its last alone
+    flow_weight: float = 0.5  # of the flow's own loss: exact motion of stills, DIS on clips
+    intra_weight: float = 0.25  # of f's own loss as a segmentation of the frame
     colour: float = 1.0
     ema: float = 0.995
     seed: int = 0
     window: int = 3
     intra: bool = True
     learned_kernels: bool = False
+    refined: bool = True
+    residual: bool = True
 
 
 PRESETS = {
@@ -54,8 +61,12 @@ PRESETS = {
         strides=(1,),
         clip_share=0.0,
         supervise_every_step=False,
+        flow_weight=0.0,
+        intra_weight=0.0,
         colour=0.0,
         ema=0.0,
+        refined=False,
+        residual=False,
     ),
 }
 PRESETS["smoke"] = replace(PRESETS["best"], steps=6, batch=2, crop=(16, 24))
@@ -63,11 +74,13 @@ PRESETS["smoke"] = replace(PRESETS["best"], steps=6, batch=2, crop=(16, 24))
 
 @dataclass(frozen=True)
 class Batch:
-    """pictures [K+1,N,3,h,w], first scores [N,C,h,w]; targets of the N_c clip windows (scores [K,N_c,C,h,w]) and of the
-    N_s still windows behind them (labels [K,N_s,H,W], int64 with IGNORE)."""
+    """pictures [K+1,N,3,h,w], first scores [N,C,h,w], flows [K,N,2,h,w] in cells with NaN where unknown; targets of the
+    N_c clip windows (scores [K,N_c,C,h,w]) and of the N_s still windows behind them (labels [K,N_s,H,W], int64 with
+    IGNORE)."""
 
     pictures: Tensor
     scores: Tensor
+    flows: Tensor
     teacher: Tensor
     labels: Tensor
 
@@ -78,21 +91,24 @@ def draw(step: int, recipe: PropagationRecipe, clips: list[ClipCache], stills: S
     recipe = replace(recipe, crop=_common_crop(recipe.crop, clips, stills))
     length = int(rng.integers(1, recipe.longest + 1))
     of_clips = (round(recipe.batch * recipe.clip_share) if stills else recipe.batch) if clips else 0
-    pictures, first, teacher, labels = [], [], [], []
+    pictures, first, flows, teacher, labels = [], [], [], [], []
     for _ in range(of_clips):
-        window, scores = _clip_window(rng, recipe, clips, length)
+        window, scores, motion = _clip_window(rng, recipe, clips, length)
         pictures.append(window)
         first.append(scores[0])
+        flows.append(motion)
         teacher.append(scores[1:])
     for _ in range(recipe.batch - of_clips):
         assert stills is not None
-        window, scores, moved = _still_window(rng, recipe, stills, length)
+        window, scores, moved, motion = _still_window(rng, recipe, stills, length)
         pictures.append(window)
         first.append(scores)
+        flows.append(motion)
         labels.append(moved)
     return Batch(
         torch.from_numpy(np.stack(pictures, 1)),
         torch.from_numpy(np.stack(first)),
+        torch.from_numpy(np.stack(flows, 1)),
         torch.from_numpy(np.stack(teacher, 1)) if teacher else torch.empty(length, 0),
         torch.from_numpy(np.stack(labels, 1)).long() if labels else torch.empty(length, 0),
     )
@@ -100,8 +116,11 @@ def draw(step: int, recipe: PropagationRecipe, clips: list[ClipCache], stills: S
 
 def _clip_window(
     rng: np.random.Generator, recipe: PropagationRecipe, clips: list[ClipCache], length: int
-) -> tuple[Float32, Float32]:
-    """A window of a clip drawn in proportion to the root of its length: pictures [K+1,3,h,w], scores [K+1,C,h,w]."""
+) -> tuple[Float32, Float32, Float32]:
+    """A window of a clip drawn in proportion to the root of its length.
+
+    pictures [K+1,3,h,w], scores [K+1,C,h,w], flows [K,2,h,w].
+    """
     share = np.sqrt([len(clip) for clip in clips])
     clip = clips[int(rng.choice(len(clips), p=share / share.sum()))]
     stride = int(rng.choice([s for s in recipe.strides if s * length < len(clip)] or [1]))
@@ -110,16 +129,18 @@ def _clip_window(
     rows, columns = _crop(rng, clip.scores.shape[2:], recipe.crop)
     pictures = clip.pictures[taken, :, rows, columns].astype(np.float32) / np.float32(255)
     scores = clip.scores[taken, :, rows, columns].astype(np.float32)
+    flows = clip.flows[taken, STRIDES.index(stride), :, rows, columns][1:].astype(np.float32)
     if rng.random() < 0.5:
-        pictures, scores = pictures[..., ::-1].copy(), scores[..., ::-1].copy()
-    return _relight(pictures, rng, recipe.colour), scores
+        pictures, scores, flows = pictures[..., ::-1].copy(), scores[..., ::-1].copy(), _mirrored(flows)
+    return _relight(pictures, rng, recipe.colour), scores, flows
 
 
 def _still_window(
     rng: np.random.Generator, recipe: PropagationRecipe, stills: StillWindows, length: int
-) -> tuple[Float32, Float32, NDArray[np.uint8]]:
-    """A window of a moved still: pictures [K+1,3,h,w], the first one's scores [C,h,w], the others' labels [K,H,W]."""
-    pictures, scores, labels = stills[int(rng.integers(len(stills)))]
+) -> tuple[Float32, Float32, NDArray[np.uint8], Float32]:
+    """A window of a moved still: pictures [K+1,3,h,w], the first one's scores [C,h,w], the others' labels [K,H,W] and
+    flows [K,2,h,w]."""
+    pictures, scores, labels, flows = stills[int(rng.integers(len(stills)))]
     rows, columns = _crop(rng, scores.shape[1:], recipe.crop)
     ratio = labels.shape[1] // scores.shape[1]  # pixels a cell: whole for CamVid's 480x360 on 90x120
     if labels.shape[1:] != tuple(ratio * n for n in scores.shape[1:]):
@@ -129,13 +150,20 @@ def _still_window(
     fine = [slice(s.start * ratio, s.stop * ratio) for s in (rows, columns)]
     pictures, scores = pictures[: length + 1, :, rows, columns], scores[:, rows, columns]
     labels = labels[1 : length + 1, fine[0], fine[1]]
+    flows = flows[1 : length + 1, :, rows, columns]
     if rng.random() < 0.5:
-        pictures, scores, labels = (
+        pictures, scores, labels, flows = (
             pictures[..., ::-1].copy(),
             scores[..., ::-1].copy(),
             labels[..., ::-1].copy(),
+            _mirrored(flows),
         )
-    return _relight(pictures, rng, recipe.colour), scores, labels
+    return _relight(pictures, rng, recipe.colour), scores, labels, flows
+
+
+def _mirrored(flows: Float32) -> Float32:
+    """Flows [K,2,h,w] of the window seen in a mirror: x, channel 0, changes its sign."""
+    return flows[..., ::-1] * np.array([-1, 1], np.float32)[:, None, None]
 
 
 def _common_crop(
@@ -165,21 +193,40 @@ def _relight(pictures: NDArray[Any], rng: np.random.Generator, strength: float) 
     return lit
 
 
-def window_loss(model: Propagation, batch: Batch, every_step: bool) -> Tensor:
-    """KL to the teacher's scores on clip windows plus cross entropy to the labels on still windows, mean over steps."""
+def window_loss(model: Propagation, batch: Batch, recipe: PropagationRecipe) -> Tensor:
+    """Mean over steps of: KL to the teacher's scores on clip windows, cross entropy to the labels on still windows, for
+    S_t and (weighed) for f; and (weighed) the flow's distance from the motion where that is known."""
     scores, losses = batch.scores, []
-    of_clips = batch.teacher.shape[1]
     length = len(batch.pictures) - 1
     for k in range(length):
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            scores = model(batch.pictures[k + 1], batch.pictures[k], scores).float()
-        if every_step or k == length - 1:
-            losses.append(
-                _distillation(scores[:of_clips], batch.teacher[k]) if of_clips else scores.new_zeros(())
-            )
-            if of_clips < len(scores):
-                losses.append(_supervised(scores[of_clips:], batch.labels[k]))
-    return torch.stack(losses).sum() / (length if every_step else 1)
+            step = model.step(batch.pictures[k + 1], batch.pictures[k], scores)
+        scores = step.scores.float()
+        if recipe.supervise_every_step or k == length - 1:
+            losses.append(_segmentation_loss(scores, batch, k))
+            if recipe.intra_weight and step.intra is not None:
+                losses.append(recipe.intra_weight * _segmentation_loss(step.intra.float(), batch, k))
+        if recipe.flow_weight:
+            losses.append(recipe.flow_weight * _flow_loss(step.flow.float(), batch.flows[k]))
+    return torch.stack(losses).sum() / (length if recipe.supervise_every_step else 1)
+
+
+def _segmentation_loss(scores: Tensor, batch: Batch, k: int) -> Tensor:
+    """Of scores [N,C,h,w] for frame k + 1: distillation on clip windows plus cross entropy on still windows."""
+    of_clips = batch.teacher.shape[1]
+    loss = scores.new_zeros(())
+    if of_clips:
+        loss = loss + _distillation(scores[:of_clips], batch.teacher[k])
+    if of_clips < len(scores):
+        loss = loss + _supervised(scores[of_clips:], batch.labels[k])
+    return loss
+
+
+def _flow_loss(flow: Tensor, truth: Tensor) -> Tensor:
+    """Mean Charbonnier distance in cells between flows [N,2,h,w] where the truth is not NaN; 0 where it is nowhere."""
+    known = ~truth.isnan().any(1, keepdim=True)
+    apart = ((flow - truth.nan_to_num()).square().sum(1, keepdim=True) + 1e-4).sqrt() * known
+    return apart.sum() / known.sum().clamp(min=1)
 
 
 def _distillation(scores: Tensor, teacher: Tensor) -> Tensor:
@@ -212,13 +259,33 @@ def agreement(model: nn.Module, clips: list[ClipCache], steps: int = 4, every: i
     return {"agreement": 100 * ours / cells, "repeat_agreement": 100 * kept / cells}
 
 
+@torch.inference_mode()
+def still_miou(model: Propagation, stills: StillWindows) -> dict[str, float]:
+    """mIoU in percent of the last frame of moved held-out stills: propagated, and by warping alone."""
+    confusions = {
+        "still_miou": Confusion(model.config.classes),
+        "still_warp_miou": Confusion(model.config.classes),
+    }
+    for index in range(len(stills)):
+        pictures, first, labels, _ = stills[index]
+        frames = torch.from_numpy(pictures)[:, None]
+        scores = warped = torch.from_numpy(first)[None]
+        for previous, current in pairwise(frames):
+            step = model.step(current, previous, scores)
+            scores, warped = step.scores, model.warp(warped, step.flow)[0]
+        size = torch.tensor(labels[-1].shape)
+        for name, found in zip(confusions, (scores, warped), strict=True):
+            confusions[name].add(labels[-1], label_upsample(found, size)[0].numpy())
+    return {name: confusion.miou() for name, confusion in confusions.items()}
+
+
 def held_out_tail(clips: list[ClipCache], part: int = 10) -> tuple[list[ClipCache], list[ClipCache]]:
     """Each clip without its last tenth, and those tenths: the unlabelled slice that PF is watched on."""
     rest, tails = [], []
     for clip in clips:
         cut = len(clip) - max(FRAMES, len(clip) // part)
-        rest.append(ClipCache(clip.name, clip.pictures[:cut], clip.scores[:cut]))
-        tails.append(ClipCache(clip.name, clip.pictures[cut:], clip.scores[cut:]))
+        rest.append(clip[:cut])
+        tails.append(clip[cut:])
     return rest, tails
 
 
@@ -228,10 +295,21 @@ def train_propagation(
     """Train PF into `folder`; returns its EMA weights. The last tenth of each clip is only measured."""
     torch.manual_seed(recipe.seed)
     config = PropagationConfig(
-        classes=classes, window=recipe.window, intra=recipe.intra, learned_kernels=recipe.learned_kernels
+        classes=classes,
+        window=recipe.window,
+        intra=recipe.intra,
+        learned_kernels=recipe.learned_kernels,
+        refined=recipe.refined,
+        residual=recipe.residual,
     )
     model = Propagation(config)
     rest, tails = held_out_tail(windows.clips)
+
+    def measure(ema: nn.Module) -> dict[str, float]:
+        assert isinstance(ema, Propagation)
+        found = agreement(ema, tails) if tails else {}
+        return found | (still_miou(ema, windows.held_out_stills) if windows.held_out_stills else {})
+
     described = {
         "kind": "propagation",
         "network": model.describe(),
@@ -244,9 +322,9 @@ def train_propagation(
         model,
         described,
         _optimizer(model, recipe),
-        lambda batch: window_loss(model, batch, recipe.supervise_every_step),
+        lambda batch: window_loss(model, batch, recipe),
         lambda step: draw(step, recipe, rest, windows.stills),
-        lambda ema: agreement(ema, tails) if tails else {},
+        measure,
         LoopOptions(steps=recipe.steps, lr_at=_schedule(recipe), ema=recipe.ema),
         resume=resume,
     )

@@ -9,6 +9,7 @@ their scores kept in memory-mapped arrays beside the run.
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +33,27 @@ Float32 = NDArray[np.float32]
 Teacher = Callable[[Float32, tuple[int, int]], Float32]
 
 FRAMES = 5  # of a still window: the keyframe and four propagated frames
+STRIDES = (1, 2)  # distances between the frames of a clip window
 
 
 @dataclass(frozen=True)
 class ClipCache:
-    """One clip: `pictures` [T,3,h,w] uint8 (i_t times 255, rounded), `scores` [T,C,h,w] float16."""
+    """One clip: `pictures` [T,3,h,w] uint8 (i_t times 255, rounded), `scores` [T,C,h,w] float16.
+
+    `flows` [T,len(STRIDES),2,h,w] float16: motion from frame t back to t - STRIDES[k], in cells; NaN where unknown.
+    """
 
     name: str
     pictures: NDArray[np.uint8]
     scores: NDArray[np.float16]
+    flows: NDArray[np.float16]
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def __getitem__(self, taken: slice) -> "ClipCache":
+        """The same clip, some of its frames."""
+        return ClipCache(self.name, self.pictures[taken], self.scores[taken], self.flows[taken])
 
 
 def cache_clip(clip: Path, folder: Path, teacher: Teacher, geometry: Geometry, key: str) -> ClipCache:
@@ -52,26 +62,75 @@ def cache_clip(clip: Path, folder: Path, teacher: Teacher, geometry: Geometry, k
     `key` names the teacher: another teacher gets other files.
     """
     stem = f"{clip.stem}-{_digest(key, str(clip.stat().st_size), str(geometry))}"
-    pictures_path, scores_path = (folder / f"{stem}.{part}.npy" for part in ("pictures", "scores"))
-    if not scores_path.exists():
-        pairs = list(_clip_pairs(clip, teacher, geometry))
+    paths = {part: folder / f"{stem}.{part}.npy" for part in ("pictures", "scores", "flows")}
+    if not all(path.exists() for path in paths.values()):
         folder.mkdir(parents=True, exist_ok=True)
-        np.save(pictures_path, np.stack([p for p, _ in pairs]))
-        partial = scores_path.with_suffix(".partial.npy")
-        np.save(partial, np.stack([s for _, s in pairs]))
-        partial.replace(scores_path)
-    return ClipCache(clip.stem, np.load(pictures_path, mmap_mode="r"), np.load(scores_path, mmap_mode="r"))
+        columns = zip(*_clip_frames(clip, teacher, geometry), strict=True)
+        for path, column in zip(paths.values(), columns, strict=True):
+            partial = path.with_suffix(".partial.npy")
+            np.save(partial, np.stack(column))
+            partial.replace(path)
+    return ClipCache(clip.stem, *(np.load(path, mmap_mode="r") for path in paths.values()))
 
 
-def _clip_pairs(
+def _clip_frames(
     clip: Path, teacher: Teacher, geometry: Geometry
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float16]]]:
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float16], NDArray[np.float16]]]:
+    motion = ReferenceFlow()
     with open_source(clip) as source:
         for frame in source:
             sizes = geometry.plan(frame.height, frame.width)
             current = prepare.current(frame, sizes.grid)[0]
-            scores = teacher(prepare.keyframe(frame, sizes.keyframe), sizes.grid)
-            yield np.round(current * 255).astype(np.uint8), scores.astype(np.float16)
+            picture = prepare.keyframe(frame, sizes.keyframe)
+            scores, flows = teacher(picture, sizes.grid), motion.push(picture[0], sizes.grid)
+            yield np.round(current * 255).astype(np.uint8), scores.astype(np.float16), flows
+
+
+class ReferenceFlow:
+    """Motion between a clip's frames as a classical method sees it: a target for PF's flow network.
+
+    DIS (Kroeger et al., ECCV 2016; OpenCV's, preset medium) at up to 640 pixels a row, both ways; where the way there
+    and back does not end within a pixel and a half of its start the motion is unknown.
+    """
+
+    def __init__(self) -> None:
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._before: list[NDArray[np.uint8]] = []
+
+    def push(self, picture: Float32, grid: tuple[int, int]) -> NDArray[np.float16]:
+        """The next frame [3,H',W'] RGB in 0..1 -> [len(STRIDES),2,h,w] in cells: to where it was STRIDES[k] before."""
+        factor = min(1.0, 640 / picture.shape[2])
+        size = [max(16, round(n * factor)) for n in picture.shape[1:]]
+        grey = cv2.cvtColor(np.ascontiguousarray(picture.transpose(1, 2, 0)), cv2.COLOR_RGB2GRAY)
+        grey = cv2.resize(grey, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+        now = np.clip(np.round(grey * 255), 0, 255).astype(np.uint8)
+        flows = np.full((len(STRIDES), 2, *grid), np.nan, np.float16)
+        for k, stride in enumerate(STRIDES):
+            if stride <= len(self._before):
+                flows[k] = self._between(now, self._before[-stride], grid)
+        self._before = [*self._before[-max(STRIDES) + 1 :], now]
+        return flows
+
+    def _between(
+        self, now: NDArray[np.uint8], before: NDArray[np.uint8], grid: tuple[int, int]
+    ) -> NDArray[np.float16]:
+        if now.shape != before.shape:
+            return np.full((2, *grid), np.nan, np.float16)
+        back, forth = (self._dis.calc(*pair, np.empty(0)) for pair in ((now, before), (before, now)))
+        rows, columns = np.indices(now.shape, np.float32)
+        returned = back + cv2.remap(
+            forth,
+            columns + back[..., 0],
+            rows + back[..., 1],
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        known = (np.abs(returned).max(2) < 1.5).astype(np.float32)
+        to_cells = np.array([grid[1] / now.shape[1], grid[0] / now.shape[0]], np.float32)
+        share = cv2.resize(known, (grid[1], grid[0]), interpolation=cv2.INTER_AREA)[..., None]
+        total = cv2.resize(back * known[..., None], (grid[1], grid[0]), interpolation=cv2.INTER_AREA)
+        cells = np.where(share > 0.5, total / np.maximum(share, 1e-6) * to_cells, np.nan)
+        return np.ascontiguousarray(cells.transpose(2, 0, 1)).astype(np.float16)
 
 
 class StillWindows:
@@ -102,17 +161,23 @@ class StillWindows:
     def __len__(self) -> int:
         return len(self.stills) * self.variants
 
-    def __getitem__(self, index: int) -> tuple[Float32, Float32, Labels]:
-        """(pictures [5,3,h,w] in 0..1, scores of the first frame [C,h,w], labels [5,H,W] with IGNORE outside)."""
-        frames, labels = self._moved(index)
+    def __getitem__(self, index: int) -> tuple[Float32, Float32, Labels, Float32]:
+        """(pictures [5,3,h,w] in 0..1, scores of the first frame [C,h,w], labels [5,H,W] with IGNORE outside,
+        flows [5,2,h,w] in cells, of each frame back to the one before; NaN in the first)."""
+        frames, labels, moves = self._moved(index)
         pictures = [self._current(frame) for frame in frames]
-        return np.stack(pictures), self.scores[index].astype(np.float32), np.stack(labels)
+        grid = self.scores.shape[2:]
+        flows = [np.full((2, *grid), np.nan, np.float32)]
+        flows += [flow_of_moves(now, before, labels[0].shape, grid) for before, now in pairwise(moves)]
+        return np.stack(pictures), self.scores[index].astype(np.float32), np.stack(labels), np.stack(flows)
 
-    def _moved(self, index: int, frames: int = FRAMES) -> tuple[list[Image], list[Labels]]:
+    def _moved(
+        self, index: int, frames: int = FRAMES
+    ) -> tuple[list[Image], list[Labels], list[NDArray[np.float64]]]:
         image, labels = self.stills[index // self.variants]
         rng = np.random.default_rng([self.seed, index])
         moves = camera_path(labels.shape, frames, rng)
-        return move_still(image, labels, moves)
+        return *move_still(image, labels, moves), moves
 
     def _current(self, image: Image) -> Float32:
         frame = Frame.from_rgb(image)
@@ -169,6 +234,20 @@ def move_still(
     return pictures, maps
 
 
+def flow_of_moves(
+    now: NDArray[np.float64], before: NDArray[np.float64], size: Sequence[int], grid: Sequence[int]
+) -> Float32:
+    """Maps [3,3] of two frames of a moved still of `size` -> the exact motion back, [2,h,w] in cells of `grid`."""
+    ratio = np.array([size[1] / grid[1], size[0] / grid[0]])  # pixels a cell
+    rows, columns = np.indices(grid, np.float64)
+    pixels = np.stack(
+        [(columns + 0.5) * ratio[0] - 0.5, (rows + 0.5) * ratio[1] - 0.5, np.ones_like(rows)], -1
+    )
+    moved = pixels @ (before @ np.linalg.inv(now)).T
+    motion = (moved[..., :2] / moved[..., 2:] - pixels[..., :2]) / ratio
+    return np.ascontiguousarray(motion.transpose(2, 0, 1)).astype(np.float32)
+
+
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
@@ -179,6 +258,7 @@ class Windows:
 
     clips: list[ClipCache]
     stills: StillWindows | None
+    held_out_stills: StillWindows | None  # of the slice of `train` that is only measured
     description: dict[str, Any]
 
 
@@ -190,12 +270,18 @@ def load_windows(
     paths = training_clips(root / "clips")
     clips = [cache_clip(path, cache, teacher, geometry, key) for path in paths]
     sources = [f"windows of the clips {', '.join(clip.name for clip in clips)}, unlabelled"]
-    stills = None
+    stills = held_out = None
     if with_stills:
         labelled = load_labelled("camvid", root)
         stills = StillWindows(labelled.train, cache, teacher, geometry, key, variants=3, seed=0)
+        held_out = StillWindows(labelled.held_out, cache, teacher, geometry, key, variants=2, seed=1)
         sources.append("CamVid train stills moved by a synthetic camera")
-    return Windows(clips=clips, stills=stills, description={"sources": sources, "teacher": key})
+    return Windows(
+        clips=clips,
+        stills=stills,
+        held_out_stills=held_out,
+        description={"sources": sources, "teacher": key},
+    )
 
 
 def torch_teacher(keyframe: nn.Module) -> Teacher:
