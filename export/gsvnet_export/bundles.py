@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from onnx import ModelProto
 from torch import nn
 
 from gsvnet_engine.bundle import Bundle
@@ -79,6 +80,20 @@ def export_bundle(
         )
     graphs = onnx_graphs.build_graphs(keyframe, propagation, len(classes))
     measured = verify.verify(graphs, keyframe, propagation)
+    sources = keyframe_config["data"]["sources"] + propagation_config["data"]["sources"]
+    cost = _cost(keyframe, propagation, len(classes), options)
+    return write_bundle(folder, graphs, classes, sources, cost, options), measured
+
+
+def write_bundle(
+    folder: Path,
+    graphs: dict[str, ModelProto],
+    classes: list[dict[str, Any]],
+    sources: list[str],
+    cost: dict[str, Any] | None,
+    options: ExportOptions,
+) -> Bundle:
+    """Write graphs, by file name, with their manifest; returns the opened bundle. Nothing is verified here."""
     payload = {name: model.SerializeToString() for name, model in graphs.items()}
     manifest = {
         "format_version": 1,
@@ -88,12 +103,12 @@ def export_bundle(
         "precision": "fp32",
         "interval": options.interval,
         "license": options.license,
-        "trained_on": keyframe_config["data"]["sources"] + propagation_config["data"]["sources"],
+        "trained_on": sources,
         "accuracy": options.accuracy or {},
-        "cost": _cost(keyframe, propagation, len(classes), options),
+        **({"cost": cost} if cost else {}),
         "graphs": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(payload.items())},
     }
-    return _write(folder, payload, manifest), measured
+    return _write(folder, payload, manifest)
 
 
 def size_rules(geometry: Geometry) -> dict[str, Any]:

@@ -64,14 +64,22 @@ class _LabelUpsample(nn.Module):
 
 def build_graphs(keyframe: nn.Module, propagation: Propagation, classes: int) -> dict[str, ModelProto]:
     """All six graphs by file name, each checked by onnx.checker (full_check)."""
+    key: tuple[Signature, Signature] = (
+        {"frame": (_FLOAT, ("N", 3, "frame_h", "frame_w")), "grid": (_INT64, (2,))},
+        {"scores": (_FLOAT, ("N", classes, "h", "w"))},
+    )
+    return {
+        "keyframe.onnx": _graph("keyframe", _Keyframe(keyframe), *key),
+        **propagation_graphs(propagation, classes),
+    }
+
+
+def propagation_graphs(propagation: Propagation, classes: int) -> dict[str, ModelProto]:
+    """All graphs but the keyframe network's, by file name."""
     c = classes
     cells = ("N", c, "h", "w")
     picture = (_FLOAT, ("N", 3, "h", "w"))
     scores = (_FLOAT, cells)
-    key: tuple[Signature, Signature] = (
-        {"frame": (_FLOAT, ("N", 3, "frame_h", "frame_w")), "grid": (_INT64, (2,))},
-        {"scores": scores},
-    )
     step: tuple[Signature, Signature] = (
         {"current": picture, "previous": picture, "scores": scores},
         {"propagated": scores},
@@ -88,7 +96,6 @@ def build_graphs(keyframe: nn.Module, propagation: Propagation, classes: int) ->
     propagate = _graph("propagate", propagation, *step, functions=bodies)
     upsample = _graph("labels", _LabelUpsample(), *labels, functions=bodies)
     return {
-        "keyframe.onnx": _graph("keyframe", _Keyframe(keyframe), *key),
         "propagate.onnx": propagate,
         "labels.onnx": upsample,
         "propagate.plain.onnx": _plain(propagate),

@@ -1,12 +1,15 @@
 """Is an exported bundle the network that was trained? torch against ONNX Runtime, before anything is written.
 
+The keyframe network may be anything that gives the expected scores: a torch module, or somebody's ONNX graph as its
+author runs it (gsvnet_export.adapt). Such scores have a range of their own, and bounds can be widened in proportion.
+
 The bounds are the engine's own for a backend against ONNX Runtime float32: each step alone, from the same inputs, flow
 and warped scores within 1e-3; scores within 1e-3 on 99.9 % of the cells, and every other cell within 16 cells of a
 warped cell whose two best scores are under 1e-3 apart (the edge map is a steep function of an argmax: a tie that
 rounding flips is no fault). Over an interval of five frames, run freely, labels differ on 0.05 % of the pixels at most.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -16,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from onnx import ModelProto
-from torch import Tensor, nn
+from torch import Tensor
 
 from gsvnet_engine.errors import BundleError
 from gsvnet_export.networks import operations
@@ -29,6 +32,9 @@ PIXELS_DIFFERENT = 5e-4
 INTERVAL = 5
 
 Array = NDArray[Any]
+Keyframe = Callable[
+    [Tensor], Tensor
+]  # frame [N,3,H',W'] in 0..1 -> scores [N,C,a,b] of any size: what is expected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,18 +71,23 @@ class Sessions:
 
 def verify(
     graphs: dict[str, ModelProto],
-    keyframe: nn.Module,
+    keyframe: Keyframe,
     propagation: Propagation,
     frame_sizes: tuple[tuple[int, int], ...] = ((352, 480), (232, 312)),
+    batches: tuple[int, ...] = (1, 2),
+    unit: float = 1.0,
 ) -> Measured:
-    """Compare `graphs` with torch at keyframe sizes H', W' and batches 1 and 2; BundleError where a bound is broken."""
+    """Compare `graphs` with what is expected at keyframe sizes H', W'; BundleError where a bound is broken.
+
+    `unit`: scores are compared after division by it, for networks whose scores lie further apart than ours.
+    """
     sessions = Sessions(graphs)
     worst = Measured()
     for height, width in frame_sizes:
-        for batch in (1, 2):
+        for batch in batches:
             grid = (-(-height // 4), -(-width // 4))
             frames = drifting_frames(batch, (height, width), seed=height + batch)
-            worst = worst.worst(_verify_interval(sessions, keyframe, propagation, frames, grid))
+            worst = worst.worst(_verify_interval(sessions, keyframe, propagation, frames, grid, unit))
     faults = [
         f"{name} {value:.3g} (at most {bound:g})"
         for name, bound in (
@@ -96,19 +107,45 @@ def verify(
     return worst
 
 
+def verify_keyframe(
+    graph: ModelProto,
+    keyframe: Keyframe,
+    frame_sizes: tuple[tuple[int, int], ...],
+    batches: tuple[int, ...] = (1, 2),
+) -> float:
+    """Compare keyframe.onnx alone with what is expected, within 1e-3 of the scores' spread; gives that spread."""
+    sessions, spread, apart = Sessions({"keyframe.onnx": graph}), 0.0, 0.0
+    for height, width in frame_sizes:
+        for batch in batches:
+            (frame,) = drifting_frames(batch, (height, width), seed=height + batch, count=1)
+            grid = (-(-height // 4), -(-width // 4))
+            whole = keyframe(frame)
+            first = F.interpolate(whole, size=grid, mode="bilinear", align_corners=False)
+            (scores,) = sessions.run("keyframe.onnx", frame, torch.tensor(grid))
+            spread = max(spread, float(whole.max() - whole.min()))
+            apart = max(apart, _distance(scores, first))
+    if not apart <= TOLERANCE * spread:
+        raise BundleError(
+            f"the keyframe graph differs from the network: scores {apart:.3g} apart where they lie within "
+            f"{spread:.3g}; nothing was written"
+        )
+    return spread
+
+
 @torch.inference_mode()
 def _verify_interval(
     sessions: Sessions,
-    keyframe: nn.Module,
+    keyframe: Keyframe,
     propagation: Propagation,
     frames: list[Tensor],
     grid: tuple[int, int],
+    unit: float,
 ) -> Measured:
     """One interval: every step alone from torch's inputs, then freely, each variant of the graphs."""
     small = [F.interpolate(frame, size=grid, mode="area") for frame in frames]
     first = F.interpolate(keyframe(frames[0]), size=grid, mode="bilinear", align_corners=False)
     (scores,) = sessions.run("keyframe.onnx", frames[0], torch.tensor(grid))
-    worst = Measured(keyframe_scores=_distance(scores, first))
+    worst = Measured(keyframe_scores=_distance(scores, first) / unit)
 
     expected = first
     free = dict.fromkeys(("", ".plain"), scores)
@@ -118,16 +155,20 @@ def _verify_interval(
         warped, _ = operations.segmentation_warp_body(expected, flow)
         after = propagation(current, previous, expected)
         got_warped, got_flow = sessions.run("warp.plain.onnx", current, previous, expected)
-        worst = worst.worst(Measured(flow=_distance(got_flow, flow), warped=_distance(got_warped, warped)))
+        worst = worst.worst(_compare_warp((got_warped, got_flow), (warped, flow), unit))
         for variant in free:
             (step,) = sessions.run(f"propagate{variant}.onnx", current, previous, expected)
-            worst = worst.worst(_compare_step(step, after, warped))
+            worst = worst.worst(_compare_step(step / unit, after / unit, warped / unit))
             (free[variant],) = sessions.run(f"propagate{variant}.onnx", current, previous, free[variant])
             (labels,) = sessions.run(f"labels{variant}.onnx", free[variant], size)
             different = (labels != operations.label_upsample_body(after, size)).float().mean()
             worst = worst.worst(Measured(labels_different=float(different)))
         expected = after
     return worst
+
+
+def _compare_warp(got: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor], unit: float) -> Measured:
+    return Measured(warped=_distance(got[0], expected[0]) / unit, flow=_distance(got[1], expected[1]))
 
 
 def _compare_step(scores: Tensor, expected: Tensor, warped: Tensor) -> Measured:

@@ -1,0 +1,314 @@
+"""The whole of `gsvnet-engine adapt`: network and videos in, verified bundle and report out; resumable at each stage.
+
+The work folder holds `run.json` (the settings, and the number of steps once it is known), `draft/` (a bundle with an
+untrained PF, by which the engine itself runs the network as teacher), `cache/`, `training/` and `report.json`.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from gsvnet_engine.bundle import Bundle
+from gsvnet_engine.errors import OutputError, UsageError
+from gsvnet_engine.frames import Frame
+from gsvnet_engine.geometry import Fixed, Geometry, Scaled, ShortSide, Size
+from gsvnet_engine.segmenter import Segmenter
+from gsvnet_engine.video import SourceOptions, open_source
+from gsvnet_export import onnx_graphs, verify
+from gsvnet_export.adapt import report, wrap
+from gsvnet_export.adapt.classes import class_list
+from gsvnet_export.adapt.foreign import Foreign, ForeignOptions, inspect_network
+from gsvnet_export.adapt.videos import CacheOptions, Run, Say, cache_runs, find_videos, frames_of, plan_runs
+from gsvnet_export.adapt.wrap import Normalisation
+from gsvnet_export.bundles import ExportOptions, load_propagation, write_bundle
+from gsvnet_export.cost import graph_cost
+from gsvnet_export.networks.propagation import Propagation, PropagationConfig
+from gsvnet_export.training import propagation as training
+from gsvnet_export.training.loop import load_checkpoint
+from gsvnet_export.training.propagation import PropagationRecipe
+from gsvnet_export.training.windows import ClipCache, Windows
+
+FEWEST_STEPS, MOST_STEPS = 20, 10_000
+_TRIED_STEPS = 6
+_OVERHEAD = 1.1  # of validation and saving, over the steps alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptOptions:
+    """What to adapt, from what, where to, and for how long. `steps` decides where given, else `minutes` of training.
+
+    short_side: of the working size; None: 720, or 4/3 of a fixed input's. keyframe_scale: (numerator, denominator), for
+    networks of a free input size.
+    """
+
+    network: Path
+    videos: Path
+    bundle: Path
+    work: Path
+    normalisation: Normalisation
+    foreign: ForeignOptions = field(default_factory=ForeignOptions)
+    name: str = ""
+    class_names: Path | None = None
+    license: str = "LicenseRef-unknown"
+    interval: int = 4
+    short_side: int | None = None
+    keyframe_scale: Size = (3, 4)
+    minutes: float = 60.0
+    steps: int | None = None
+    recipe: PropagationRecipe = training.PRESETS["best"]
+    held_out: tuple[Path, ...] = ()
+    cache: CacheOptions = field(default_factory=CacheOptions)
+    backend: str = "auto"
+    resume: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapted:
+    """The bundle, what verification measured, and how well it follows the network."""
+
+    bundle: Bundle
+    network: Foreign
+    steps: int
+    verified: verify.Measured
+    report: report.Report
+
+
+def adapt(options: AdaptOptions, say: Say) -> Adapted:
+    """Make a bundle of somebody's network; `say` gets a line for each thing worth knowing on the way."""
+    _check_targets(options)
+    network = inspect_network(options.network, options.foreign)
+    say(_described(network))
+    keyframe = wrap.keyframe_graph(network, options.normalisation)
+    expected = _expected(network, options.normalisation)
+    sizes, batches = _tried_sizes(network), (1, 2) if network.any_batch else (1,)
+    spread = verify.verify_keyframe(keyframe, expected, sizes, batches)
+
+    left_out = {path.resolve() for path in options.held_out}
+    videos = find_videos(options.videos, left_out, say)
+    draft = _draft(options, network, keyframe)
+    _settle(options, draft, [video.path.name for video in videos])
+    segmenter = Segmenter(draft, backend=options.backend)
+    runs = plan_runs(videos, draft, options.cache, say)
+    cached = cache_runs(runs, options.work / "cache", draft, segmenter, say)
+    pf, steps = _trained(options, network, [clip for _, clip in cached], say)
+
+    say("exporting and verifying")
+    graphs = {"keyframe.onnx": keyframe, **onnx_graphs.propagation_graphs(pf, network.classes)}
+    measured = verify.verify(graphs, expected, pf, sizes, batches, unit=max(1.0, spread / 16))
+    sources = _sources(options, [clip for _, clip in cached])
+    trained = _write(options, options.work / "draft", graphs, network, sources, None)
+    say("measuring the agreement with the network on held-out frames")
+    found = report.measure(
+        trained, _held_out(options, cached), _native_size(network, expected), options.backend
+    )
+    (options.work / "report.json").write_text(json.dumps(found.facts(), indent=1) + "\n")
+    bundle = _write(options, options.bundle, graphs, network, sources, found)
+    return Adapted(bundle=bundle, network=network, steps=steps, verified=measured, report=found)
+
+
+def geometry(options: AdaptOptions, network: Foreign) -> Geometry:
+    """The bundle's size rules: a fixed input is the keyframe's size, whatever the source."""
+    if network.size:
+        short = min(network.size)
+        return Geometry(
+            working=ShortSide(options.short_side or 8 * ((short + 5) // 6)), keyframe=Fixed(network.size)
+        )
+    return Geometry(
+        working=ShortSide(options.short_side or 720),
+        keyframe=Scaled(options.keyframe_scale, options.foreign.multiple),
+    )
+
+
+def steps_within(minutes: float, step_s: float) -> int:
+    """Training steps that fit, within sensible bounds."""
+    return min(MOST_STEPS, max(FEWEST_STEPS, int(60 * minutes / (step_s * _OVERHEAD))))
+
+
+def _check_targets(options: AdaptOptions) -> None:
+    if (options.bundle / "manifest.json").exists() and not options.force:
+        raise OutputError(f"{options.bundle}: holds a bundle already; add --force, or name another folder")
+    if (options.work / "run.json").exists() and not options.resume:
+        if not options.force:
+            raise UsageError(
+                f"{options.work}: holds a run already; go on with --resume, begin anew with --force, or name "
+                "another folder with --work"
+            )
+        shutil.rmtree(options.work / "training", ignore_errors=True)
+        (options.work / "run.json").unlink()
+    try:
+        options.work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{options.work}: cannot be written ({error.strerror}); name another with --work"
+        ) from error
+
+
+def _described(network: Foreign) -> str:
+    size = "free size" if network.size is None else "{}x{}".format(*reversed(network.size))
+    kind = "probabilities (softmax)" if network.probabilities else "scores"
+    return (
+        f"{network.path}: {network.layout.upper()} input of {size}; {network.classes} classes, "
+        f"{network.output_layout.upper()} {kind} in {network.output!r}"
+    )
+
+
+def _expected(network: Foreign, normalisation: Normalisation) -> verify.Keyframe:
+    return lambda frame: wrap.reference_scores(network, normalisation, frame)
+
+
+def _tried_sizes(network: Foreign) -> tuple[Size, ...]:
+    height, width = network.tried
+    return ((height, width),) if network.size else ((height, width), (width, height))
+
+
+def _native_size(network: Foreign, expected: verify.Keyframe) -> Callable[[Size], Size]:
+    """Keyframe size -> size of the network's own scores."""
+
+    @cache
+    def native(size: Size) -> Size:
+        rows, columns = expected(torch.zeros(1, 3, *size)).shape[2:]
+        return int(rows), int(columns)
+
+    return native
+
+
+def _draft(options: AdaptOptions, network: Foreign, keyframe: Any) -> Bundle:
+    """The bundle with an untrained PF."""
+    pf = Propagation(_pf_config(options.recipe, network.classes)).eval()
+    graphs = {"keyframe.onnx": keyframe, **onnx_graphs.propagation_graphs(pf, network.classes)}
+    return _write(options, options.work / "draft", graphs, network, [], None)
+
+
+def _pf_config(recipe: PropagationRecipe, classes: int) -> PropagationConfig:
+    own = [f.name for f in fields(PropagationConfig) if f.name != "classes"]
+    return PropagationConfig(classes=classes, **{name: getattr(recipe, name) for name in own})
+
+
+def _settle(options: AdaptOptions, draft: Bundle, videos: list[str]) -> None:
+    """Write the run's settings, or hold those of the run to be resumed against them."""
+    path = options.work / "run.json"
+    settings = {
+        "keyframe": draft.manifest.graphs["keyframe.onnx"],
+        "geometry": str(draft.manifest.geometry),
+        "videos": videos,
+        "cache": asdict(options.cache),
+    }
+    if not path.exists():
+        path.write_text(json.dumps(settings, indent=1) + "\n")
+        return
+    stored = json.loads(path.read_text())
+    changed = [name for name, value in settings.items() if stored.get(name) != value]
+    if changed:
+        raise UsageError(
+            f"{options.work}: was begun with another {' and '.join(changed)} ({path}); repeat those settings, "
+            "or name another folder with --work"
+        )
+
+
+def _trained(
+    options: AdaptOptions, network: Foreign, clips: list[ClipCache], say: Say
+) -> tuple[Propagation, int]:
+    """(PF in eval mode, its steps): trained now, or to the end, or before."""
+    folder, settings = options.work / "training", options.work / "run.json"
+    stored = json.loads(settings.read_text())
+    windows = Windows(
+        clips=clips, stills=None, held_out_stills=None, description={"sources": _sources(options, clips)}
+    )
+    if "steps" not in stored:
+        steps = options.steps or _steps_for(options, network, windows, say)
+        stored |= {"steps": steps}
+        settings.write_text(json.dumps(stored, indent=1) + "\n")
+    steps = int(stored["steps"])
+    checkpoint = folder / "checkpoint.safetensors"
+    if not _is_done(checkpoint, steps):
+        recipe = replace(options.recipe, steps=steps)
+        training.train_propagation(
+            folder, recipe, network.classes, windows, resume=(folder / "config.json").exists()
+        )
+    return load_propagation(checkpoint)[0], steps
+
+
+def _is_done(checkpoint: Path, steps: int) -> bool:
+    return checkpoint.exists() and load_checkpoint(checkpoint)[1].get("steps_done") == steps
+
+
+def _steps_for(options: AdaptOptions, network: Foreign, windows: Windows, say: Say) -> int:
+    """Time a few steps of a network that is thrown away."""
+    model = Propagation(_pf_config(options.recipe, network.classes)).train()
+    clips = training.held_out_tail(windows.clips)[0]
+    times = []
+    for step in range(_TRIED_STEPS):
+        start = perf_counter()
+        loss = training.window_loss(model, training.draw(step, options.recipe, clips, None), options.recipe)
+        loss.backward()  # type: ignore[no-untyped-call]
+        times.append(perf_counter() - start)
+    step_s = float(np.mean(times[1:]))
+    steps = steps_within(options.minutes, step_s)
+    say(
+        f"{step_s:.2f} s a step: {steps} steps, about {steps * step_s * _OVERHEAD / 60:.0f} minutes of training"
+    )
+    return steps
+
+
+def _sources(options: AdaptOptions, clips: list[ClipCache]) -> list[str]:
+    """What the manifest says PF was trained on."""
+    names = list(dict.fromkeys(clip.name.split(" from ")[0] for clip in clips))
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return [
+        _printable(f"the keyframe network as its author trained it: {options.network.name}"),
+        _printable(f"PF: windows of the videos {shown}, unlabelled"),
+    ]
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _write(
+    options: AdaptOptions,
+    folder: Path,
+    graphs: dict[str, Any],
+    network: Foreign,
+    sources: list[str],
+    found: report.Report | None,
+) -> Bundle:
+    export = ExportOptions(
+        name=options.name or options.bundle.resolve().name,
+        geometry=geometry(options, network),
+        license=options.license,
+        interval=options.interval,
+        accuracy={"agreement with the keyframe network": found.facts()} if found else None,
+    )
+    cost = None
+    if found:
+        at = export.reference_size
+        plan = export.geometry.plan(*at)
+        cost = graph_cost(graphs["keyframe.onnx"], graphs["propagate.plain.onnx"], at, plan)
+    return write_bundle(
+        folder, graphs, class_list(network.classes, options.class_names), sources, cost, export
+    )
+
+
+def _held_out(options: AdaptOptions, cached: list[tuple[Run, ClipCache]]) -> Iterator[Iterable[Frame]]:
+    """Segments of consecutive frames that PF did not learn from."""
+    if options.held_out:
+        share = report.spread_evenly([2**31] * len(options.held_out))
+        for path, count in zip(options.held_out, share, strict=True):
+            with open_source(path, SourceOptions(max_frames=count)) as source:
+                yield source
+        return
+    tails = [len(tail) for tail in training.held_out_tail([clip for _, clip in cached])[1]]
+    for (run, clip), tail, count in zip(cached, tails, report.spread_evenly(tails), strict=True):
+        if count:
+            first = len(clip) - tail
+            yield islice(frames_of(run), first, first + count)
