@@ -80,7 +80,7 @@ def _embed_weights(path: Path, model: ModelProto) -> None:
         with data_path.open("rb") as file:
             file.seek(offset)
             tensor.raw_data = file.read(length)
-        tensor.data_location = TensorProto.DEFAULT
+        tensor.ClearField("data_location")
         del tensor.external_data[:]
 
 

@@ -56,6 +56,15 @@ class Report:
         """As JSON values."""
         return asdict(self) | {"rows": [asdict(row) for row in self.rows]}
 
+    def accuracy(self) -> dict[str, Any]:
+        """As a bundle's manifest states it: what does not depend on the machine."""
+        stated: dict[str, Any] = {"held-out frames": self.frames}
+        for row in self.rows:
+            shares = (row.agreement, row.repeat_agreement, row.warp_agreement)
+            names = ("propagated", "keyframe repeated", "warp only")
+            stated[f"interval {row.interval}"] = {n: round(s, 2) for n, s in zip(names, shares, strict=True)}
+        return {"percent of pixels labelled as by the keyframe network itself": stated}
+
 
 @dataclass(kw_only=True)
 class _Chain:
@@ -195,7 +204,7 @@ def spread_evenly(lengths: list[int], most: int = _MOST_FRAMES) -> list[int]:
 def lines(report: Report) -> Iterator[str]:
     """The report for people."""
     yield (
-        f"{report.frames} held-out frames, by {report.backend}; percent of pixels labelled as by the network itself, "
+        f"held-out frames: {report.frames}, by {report.backend}; percent of pixels labelled as by the network itself, "
         "on average over the interval (at its last frame)"
     )
     yield "interval    propagated          keyframe repeated   warp only           speed-up of the networks"

@@ -287,7 +287,7 @@ def _write(
         geometry=geometry(options, network),
         license=options.license,
         interval=options.interval,
-        accuracy={"agreement with the keyframe network": found.facts()} if found else None,
+        accuracy=found.accuracy() if found else None,
     )
     cost = None
     if found:
