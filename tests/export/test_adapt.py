@@ -112,6 +112,13 @@ def test_scores_can_be_any_tensor(tmp_path: Path) -> None:
     assert foreign.classes == CLASSES and [n.op_type for n in foreign.model.graph.node] == ["Conv"]
 
 
+def test_sigmoids_are_noticed(tmp_path: Path) -> None:
+    foreign = inspect_network(write(tmp_path / "n.onnx", more=["Sigmoid"]), OPTIONS)
+    assert foreign.like_sigmoid and not foreign.probabilities
+    foreign = inspect_network(write(tmp_path / "n.onnx", softmax=True), OPTIONS)
+    assert foreign.probabilities and not foreign.like_sigmoid
+
+
 def test_what_is_said_of_the_network_counts(tmp_path: Path) -> None:
     path = write(tmp_path / "n.onnx", softmax=True)
     foreign = inspect_network(path, ForeignOptions(scores="logits", layout="nchw", output_layout="nchw"))
@@ -280,6 +287,7 @@ def test_weights_elsewhere_are_never_read(location: str, text: str, tmp_path: Pa
         (["--normalise", "best"], 2, "zero-one, minus-one-one, imagenet, caffe, none255"),
         (["--layout", "chw"], 2, "--layout must be one of"),
         (["--output", "nothing"], 3, "has no tensor 'nothing' to take scores from; outputs: result"),
+        (["--held-out", "{}/none.mp4"], 3, "none.mp4: no such file"),
         (["--classes", "{}/names.txt"], 3, "names 2 classes, but the network has 5"),
         (["--classes", "{}/none.txt"], 3, "cannot be read as text"),
     ],
@@ -404,12 +412,6 @@ def test_from_network_and_videos_to_bundle(
 
     assert adapt(tmp_path, *common, "--resume") == 5  # there is a bundle
     assert "--force" in capsys.readouterr().out
-    held_out = ["--held-out", str(folder / "other.mkv"), "--force"]
-    assert adapt(tmp_path, *common, *held_out) == 0
-    facts = json.loads(capsys.readouterr().out)
-    check_report(facts)
-    assert facts["report"]["frames"] == 14 - 4
-    assert "other" not in Bundle.open(tmp_path / "bundle").manifest.trained_on[1]
 
 
 def check_report(facts: dict[str, Any]) -> None:
@@ -429,17 +431,25 @@ def check_report(facts: dict[str, Any]) -> None:
 
 
 def test_a_free_network_and_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Free size, any batch, logits; the number of steps is found by trying and kept for resuming."""
+    """Free size, any batch, logits; steps found by trying; measured on a video of its own; in place of another run."""
     write(tmp_path / "their.onnx", batch="n", stride=4)
     (tmp_path / "videos").mkdir()
-    write_clip(tmp_path / "videos/a.mp4")
+    for name in ("a", "b"):
+        write_clip(tmp_path / f"videos/{name}.mp4", frames=12)
+    for name in ("bundle/manifest.json", "bundle.work/run.json"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("{}")
     monkeypatch.setattr(run, "FEWEST_STEPS", 2)
     monkeypatch.setitem(propagation.PRESETS, "best", replace(propagation.PRESETS["best"], batch=1))
     sizes = ["--short-side", "96", "--keyframe-scale", "1/2", "--multiple", "16"]
-    assert adapt(tmp_path, "--minutes", "0.01", *sizes) == 0
+    held_out = ["--held-out", str(tmp_path / "videos/b.mp4")]
+    assert adapt(tmp_path, "--minutes", "0.01", *sizes, *held_out) == 5
+    assert adapt(tmp_path, "--minutes", "0.01", *sizes, *held_out, "--force") == 0
+    assert json.loads((tmp_path / "bundle.work/report.json").read_text())["frames"] == 12 - 4
     steps = json.loads((tmp_path / "bundle.work/run.json").read_text())["steps"]
     assert steps >= 2
     bundle = Bundle.open(tmp_path / "bundle")
+    assert "videos a, unlabelled" in bundle.manifest.trained_on[1]
     assert bundle.plan(64, 96).keyframe == (48, 80) and bundle.manifest.license == "LicenseRef-unknown"
     assert f"interval {report.INTERVALS[-1]}" in next(iter(bundle.manifest.accuracy.values()))
 

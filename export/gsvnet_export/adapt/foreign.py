@@ -53,7 +53,7 @@ class Foreign:
     """A network with one input of pictures and one output of scores, and how they lie.
 
     model: as it was given, with that one output. size: (H', W') where the network takes no other. any_batch: more than
-    one picture at a time. tried: the size it was run at to find out.
+    one picture at a time. like_sigmoid: scores in 0..1 that do not sum to one. tried: the size that it was run at.
     """
 
     path: Path
@@ -66,6 +66,7 @@ class Foreign:
     any_batch: bool
     classes: int
     probabilities: bool
+    like_sigmoid: bool
     tried: Size
 
     def scores(self, pictures: Float32) -> Float32:
@@ -89,6 +90,7 @@ def inspect_network(path: Path, options: ForeignOptions) -> Foreign:
         )
     probes = _probes(path, model, name, layout, size, options.multiple)
     output_layout, classes = _output_layout(path, probes, options.output_layout)
+    sums_to_one = _are_probabilities(probes, output_layout)
     return Foreign(
         path=path,
         model=model,
@@ -99,9 +101,8 @@ def inspect_network(path: Path, options: ForeignOptions) -> Foreign:
         size=size,
         any_batch=shape[0] is None and size is None,
         classes=classes,
-        probabilities=_are_probabilities(probes, output_layout)
-        if options.scores == "auto"
-        else options.scores == "probabilities",
+        probabilities=sums_to_one if options.scores == "auto" else options.scores == "probabilities",
+        like_sigmoid=not sums_to_one and all(p.given.min() >= 0 and p.given.max() <= 1 for p in probes),
         tried=probes[0].size,
     )
 
@@ -275,7 +276,7 @@ def _probes(
 ) -> list[_Probe]:
     """What comes out for random pictures: of the fixed size, or of two sizes."""
     m = multiple
-    sides = [m * max(3, -(-n // m)) for n in (192, 320)]
+    sides = [m * max(k, -(-n // m)) for k, n in ((2, 128), (3, 192))]
     sizes = [size] if size else [(sides[0], sides[1]), (sides[1], sides[0])]
     rng, probes = np.random.default_rng(0), []
     for height, width in sizes:

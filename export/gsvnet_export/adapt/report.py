@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gsvnet_engine import backends, prepare
 from gsvnet_engine.backends.base import Float32, Session
 from gsvnet_engine.bundle import Bundle
+from gsvnet_engine.errors import InputError
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.geometry import Size
 from gsvnet_engine.labels import upsample_labels
@@ -121,6 +122,8 @@ def measure(
     tallies = {name: _Tally() for name in ("engine", "repeat", "warp")}
     for segment in segments:
         _measure_segment(networks, segment, tallies)
+    if not networks.frames_measured:
+        raise InputError(f"the held-out video has fewer than {max(INTERVALS)} frames: hold out a longer one")
     keyframe_ms, propagate_ms = _typical(networks.keyframe_ms), _typical(networks.propagate_ms)
 
     def row(interval: int) -> Row:

@@ -64,7 +64,7 @@ class AdaptOptions:
     keyframe_scale: Size = (3, 4)
     minutes: float = 60.0
     steps: int | None = None
-    recipe: PropagationRecipe = training.PRESETS["best"]
+    recipe: PropagationRecipe = field(default_factory=lambda: training.PRESETS["best"])
     held_out: tuple[Path, ...] = ()
     cache: CacheOptions = field(default_factory=CacheOptions)
     backend: str = "auto"
@@ -88,13 +88,15 @@ def adapt(options: AdaptOptions, say: Say) -> Adapted:
     _check_targets(options)
     network = inspect_network(options.network, options.foreign)
     say(_described(network))
+    if network.like_sigmoid and options.foreign.scores == "auto":
+        say("note: scores lie in 0..1 but do not sum to one; after a sigmoid, give --scores probabilities")
     keyframe = wrap.keyframe_graph(network, options.normalisation)
+    class_list(network.classes, options.class_names)
+    videos = find_videos(options.videos, _checked_held_out(options.held_out), say)
     expected = _expected(network, options.normalisation)
     sizes, batches = _tried_sizes(network), (1, 2) if network.any_batch else (1,)
     spread = verify.verify_keyframe(keyframe, expected, sizes, batches)
 
-    left_out = {path.resolve() for path in options.held_out}
-    videos = find_videos(options.videos, left_out, say)
     draft = _draft(options, network, keyframe)
     _settle(options, draft, [video.path.name for video in videos])
     segmenter = Segmenter(draft, backend=options.backend)
@@ -104,7 +106,7 @@ def adapt(options: AdaptOptions, say: Say) -> Adapted:
 
     say("exporting and verifying")
     graphs = {"keyframe.onnx": keyframe, **onnx_graphs.propagation_graphs(pf, network.classes)}
-    measured = verify.verify(graphs, expected, pf, sizes, batches, unit=max(1.0, spread / 16))
+    measured = verify.verify(graphs, expected, pf, sizes[:1], batches, unit=max(1.0, spread / 16))
     sources = _sources(options, [clip for _, clip in cached])
     trained = _write(options, options.work / "draft", graphs, network, sources, None)
     say("measuring the agreement with the network on held-out frames")
@@ -134,7 +136,17 @@ def steps_within(minutes: float, step_s: float) -> int:
     return min(MOST_STEPS, max(FEWEST_STEPS, int(60 * minutes / (step_s * _OVERHEAD))))
 
 
+def _checked_held_out(paths: tuple[Path, ...]) -> set[Path]:
+    """The same, resolved; InputError where one does not open: now, not after the training."""
+    for path in paths:
+        with open_source(path):
+            pass
+    return {path.resolve() for path in paths}
+
+
 def _check_targets(options: AdaptOptions) -> None:
+    if options.bundle.exists() and not options.bundle.is_dir():
+        raise OutputError(f"{options.bundle}: is a file; name a folder for the bundle with -o")
     if (options.bundle / "manifest.json").exists() and not options.force:
         raise OutputError(f"{options.bundle}: holds a bundle already; add --force, or name another folder")
     if (options.work / "run.json").exists() and not options.resume:
@@ -206,7 +218,7 @@ def _settle(options: AdaptOptions, draft: Bundle, videos: list[str]) -> None:
     if not path.exists():
         path.write_text(json.dumps(settings, indent=1) + "\n")
         return
-    stored = json.loads(path.read_text())
+    stored = _read_settings(path)
     changed = [name for name, value in settings.items() if stored.get(name) != value]
     if changed:
         raise UsageError(
@@ -215,12 +227,19 @@ def _settle(options: AdaptOptions, draft: Bundle, videos: list[str]) -> None:
         )
 
 
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"{path}: cannot be read ({error}); begin anew with --force") from error
+
+
 def _trained(
     options: AdaptOptions, network: Foreign, clips: list[ClipCache], say: Say
 ) -> tuple[Propagation, int]:
     """(PF in eval mode, its steps): trained now, or to the end, or before."""
     folder, settings = options.work / "training", options.work / "run.json"
-    stored = json.loads(settings.read_text())
+    stored = _read_settings(settings)
     windows = Windows(
         clips=clips, stills=None, held_out_stills=None, description={"sources": _sources(options, clips)}
     )

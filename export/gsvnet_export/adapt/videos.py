@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gsvnet_engine import prepare
 from gsvnet_engine.bundle import Bundle
@@ -169,6 +170,15 @@ def cache_runs(
     return cached
 
 
+def _half(run: Run, scores: NDArray[np.float32]) -> NDArray[np.float16]:
+    """[C,h,w] as the cache keeps it."""
+    if not np.isfinite(scores).all():
+        raise InputError(
+            f"{run.name}: the network gives scores that are not finite here; leave the video out"
+        )
+    return scores.clip(-60000, 60000).astype(np.float16)
+
+
 def _cached(
     run: Run, folder: Path, bundle: Bundle, segmenter: Segmenter, step: Callable[[int], None]
 ) -> ClipCache:
@@ -191,7 +201,7 @@ def _cached(
                 grid, frames = sizes.grid, frames + 1
                 picture = np.round(prepare.current(frame, grid)[0] * 255)
                 pictures.write(picture.astype(np.uint8).tobytes())
-                scores.write(segmenter.keyframe_scores(frame)[0].astype(np.float16).tobytes())
+                scores.write(_half(run, segmenter.keyframe_scores(frame)[0]).tobytes())
                 flows.write(motion.push(prepare.keyframe(frame, sizes.keyframe)[0], grid).tobytes())
                 step(frames)
         description.write_text(json.dumps({"frames": frames, "grid": grid}))
