@@ -112,6 +112,18 @@ def test_scores_can_be_any_tensor(tmp_path: Path) -> None:
     assert foreign.classes == CLASSES and [n.op_type for n in foreign.model.graph.node] == ["Conv"]
 
 
+def test_a_batch_is_tried_not_believed(tmp_path: Path) -> None:
+    """A graph that says "any number" and then takes the first picture alone."""
+    model = network(batch="n", size=(64, 96))
+    weights = {"first": [0], "second": [1], "along": [0]}
+    model.graph.initializer.extend(numpy_helper.from_array(np.array(v), n) for n, v in weights.items())
+    model.graph.node.insert(0, helper.make_node("Slice", ["pixels", "first", "second", "along"], ["one"]))
+    model.graph.node[1].input[0] = "one"
+    (tmp_path / "n.onnx").write_bytes(model.SerializeToString())
+    assert not inspect_network(tmp_path / "n.onnx", OPTIONS).any_batch
+    assert inspect_network(write(tmp_path / "n.onnx", batch="n", size=(64, 96)), OPTIONS).any_batch
+
+
 def test_sigmoids_are_noticed(tmp_path: Path) -> None:
     foreign = inspect_network(write(tmp_path / "n.onnx", more=["Sigmoid"]), OPTIONS)
     assert foreign.like_sigmoid and not foreign.probabilities
@@ -431,8 +443,8 @@ def check_report(facts: dict[str, Any]) -> None:
 
 
 def test_a_free_network_and_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Free size, any batch, logits; steps found by trying; measured on a video of its own; in place of another run."""
-    write(tmp_path / "their.onnx", batch="n", stride=4)
+    """Free size, logits; steps found by trying; measured on a video of its own; in place of another run."""
+    write(tmp_path / "their.onnx", stride=4)
     (tmp_path / "videos").mkdir()
     for name in ("a", "b"):
         write_clip(tmp_path / f"videos/{name}.mp4", frames=12)

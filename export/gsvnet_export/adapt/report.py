@@ -1,12 +1,13 @@
 """How far a bundle follows the network it was made for, and how much sooner it is done: without a single label.
 
-The original network labels every frame: its own scores, as fine as it gives them, brought to the source's size. Beside
-it, at each distance from a keyframe: PF, the same PF's flow and warp alone, and the keyframe's labels repeated.
+The original network, run as its author runs it, labels every frame: its own scores, as fine as they come, brought to
+the source's size. Beside it, at each distance from a keyframe: PF, the same PF's flow and warp alone, and the
+keyframe's labels repeated.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from statistics import median
 from time import perf_counter
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ INTERVALS = (1, 2, 3, 4, 5)
 _MOST_FRAMES = 300
 _T = TypeVar("_T")
 Labels = NDArray[np.uint8]
+Original = Callable[[Float32], Float32]  # keyframe picture [1,3,H',W'] RGB in 0..1 -> scores [1,C,a,b]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,34 +93,31 @@ class _Tally:
 
 
 class _Networks:
-    """A bundle's networks for any size, timed; and the keyframe network with its scores left as fine as they come."""
+    """A bundle's networks for any size, timed; and the original network, which gives the truth."""
 
-    def __init__(self, bundle: Bundle, backend: str, native: Callable[[Size], Size]) -> None:
-        self.bundle, self.backend = bundle, backends.choose(backend)
+    def __init__(self, bundle: Bundle, backend: str, original: Original) -> None:
+        self.bundle, self.backend, self.original = bundle, backends.choose(backend), original
         self.keyframe_ms: list[float] = []
         self.propagate_ms: list[float] = []
         self.frames_measured = 0
-        self._native = native
-        self._sessions: dict[Size, tuple[Session, Session]] = {}
+        self._opened: tuple[Size, Session] | None = None
 
-    def sessions(self, frame: Frame) -> tuple[Session, Session]:
-        """(as the bundle runs, giving the network's own scores)."""
+    def session(self, frame: Frame) -> Session:
+        """The networks for the frame's size; the last one is kept."""
         size = (frame.height, frame.width)
-        if size not in self._sessions:
-            sizes = self.bundle.plan(*size)
-            fine = replace(sizes, grid=self._native(sizes.keyframe))
-            self._sessions = {size: tuple(self.backend.open(self.bundle, s, None) for s in (sizes, fine))}  # type: ignore[dict-item]
-        return self._sessions[size]
+        if self._opened is None or self._opened[0] != size:
+            self._opened = size, self.backend.open(self.bundle, self.bundle.plan(*size), None)
+        return self._opened[1]
 
 
 def measure(
-    bundle: Bundle, segments: Iterable[Iterable[Frame]], native: Callable[[Size], Size], backend: str = "auto"
+    bundle: Bundle, segments: Iterable[Iterable[Frame]], original: Original, backend: str = "auto"
 ) -> Report:
-    """Measure on segments of consecutive frames. `native`: size of the network's own scores for a keyframe size.
+    """Measure on segments of consecutive frames.
 
     At every interval the same frames count: those with four frames before them in their segment.
     """
-    networks = _Networks(bundle, backend, native)
+    networks = _Networks(bundle, backend, original)
     tallies = {name: _Tally() for name in ("engine", "repeat", "warp")}
     for segment in segments:
         _measure_segment(networks, segment, tallies)
@@ -154,7 +153,7 @@ def _measure_segment(networks: _Networks, segment: Iterable[Frame], tallies: dic
     chains: deque[_Chain] = deque(maxlen=max(INTERVALS))  # by age: this frame's own keyframe comes first
     previous: Float32 | None = None
     for index, frame in enumerate(segment):
-        session, fine = networks.sessions(frame)
+        session = networks.session(frame)
         size, sizes = (frame.height, frame.width), networks.bundle.plan(frame.height, frame.width)
         current, picture = prepare.current(frame, sizes.grid), prepare.keyframe(frame, sizes.keyframe)
         if len(chains) == max(INTERVALS):
@@ -168,7 +167,7 @@ def _measure_segment(networks: _Networks, segment: Iterable[Frame], tallies: dic
         previous = current
         if index >= max(INTERVALS) - 1:
             networks.frames_measured += 1
-            truth = upsample_labels(fine.keyframe(picture)[0], *size)
+            truth = upsample_labels(networks.original(picture)[0], *size)
             for age, chain in enumerate(chains):
                 tallies["repeat"].add(age, truth, chain.keyframe_labels)
                 tallies["engine"].add(age, truth, upsample_labels(chain.scores[0], *size))

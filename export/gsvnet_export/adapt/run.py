@@ -6,16 +6,14 @@ untrained PF, by which the engine itself runs the network as teacher), `cache/`,
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-import torch
 
 from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.errors import OutputError, UsageError
@@ -84,12 +82,13 @@ class Adapted:
 
 
 def adapt(options: AdaptOptions, say: Say) -> Adapted:
-    """Make a bundle of somebody's network; `say` gets a line for each thing worth knowing on the way."""
+    """Make a bundle of somebody's network; `say` gets a line for each thing worth knowing on the way.
+
+    In this order: what can be found wrong at once, the network's scores for every frame, training, export.
+    """
     _check_targets(options)
     network = inspect_network(options.network, options.foreign)
-    say(_described(network))
-    if network.like_sigmoid and options.foreign.scores == "auto":
-        say("note: scores lie in 0..1 but do not sum to one; after a sigmoid, give --scores probabilities")
+    _describe(network, options, say)
     keyframe = wrap.keyframe_graph(network, options.normalisation)
     class_list(network.classes, options.class_names)
     videos = find_videos(options.videos, _checked_held_out(options.held_out), say)
@@ -101,18 +100,20 @@ def adapt(options: AdaptOptions, say: Say) -> Adapted:
     _settle(options, draft, [video.path.name for video in videos])
     segmenter = Segmenter(draft, backend=options.backend)
     runs = plan_runs(videos, draft, options.cache, say)
+    say(f"running the network on the frames of {len(videos)} videos, where that is not done yet")
     cached = cache_runs(runs, options.work / "cache", draft, segmenter, say)
     pf, steps = _trained(options, network, [clip for _, clip in cached], say)
 
-    say("exporting and verifying")
+    say("exporting, verifying, and measuring the agreement with the network on held-out frames")
     graphs = {"keyframe.onnx": keyframe, **onnx_graphs.propagation_graphs(pf, network.classes)}
     measured = verify.verify(graphs, expected, pf, sizes[:1], batches, unit=max(1.0, spread / 16))
     sources = _sources(options, [clip for _, clip in cached])
     trained = _write(options, options.work / "draft", graphs, network, sources, None)
-    say("measuring the agreement with the network on held-out frames")
-    found = report.measure(
-        trained, _held_out(options, cached), _native_size(network, expected), options.backend
-    )
+
+    def original(picture: wrap.Float32) -> wrap.Float32:
+        return network.scores(options.normalisation.apply(picture))
+
+    found = report.measure(trained, _held_out(options, cached), original, options.backend)
     (options.work / "report.json").write_text(json.dumps(found.facts(), indent=1) + "\n")
     bundle = _write(options, options.bundle, graphs, network, sources, found)
     return Adapted(bundle=bundle, network=network, steps=steps, verified=measured, report=found)
@@ -121,10 +122,8 @@ def adapt(options: AdaptOptions, say: Say) -> Adapted:
 def geometry(options: AdaptOptions, network: Foreign) -> Geometry:
     """The bundle's size rules: a fixed input is the keyframe's size, whatever the source."""
     if network.size:
-        short = min(network.size)
-        return Geometry(
-            working=ShortSide(options.short_side or 8 * ((short + 5) // 6)), keyframe=Fixed(network.size)
-        )
+        four_thirds = 8 * ((min(network.size) + 5) // 6)  # the keyframe at 3/4 of the working size, as in the paper
+        return Geometry(working=ShortSide(options.short_side or four_thirds), keyframe=Fixed(network.size))
     return Geometry(
         working=ShortSide(options.short_side or 720),
         keyframe=Scaled(options.keyframe_scale, options.foreign.multiple),
@@ -165,13 +164,15 @@ def _check_targets(options: AdaptOptions) -> None:
         ) from error
 
 
-def _described(network: Foreign) -> str:
+def _describe(network: Foreign, options: AdaptOptions, say: Say) -> None:
     size = "free size" if network.size is None else "{}x{}".format(*reversed(network.size))
-    kind = "probabilities (softmax)" if network.probabilities else "scores"
-    return (
+    kind = "probabilities" if network.probabilities else "scores"
+    say(
         f"{network.path}: {network.layout.upper()} input of {size}; {network.classes} classes, "
         f"{network.output_layout.upper()} {kind} in {network.output!r}"
     )
+    if network.like_sigmoid and options.foreign.scores == "auto":
+        say("note: scores lie in 0..1 but do not sum to one; after a sigmoid, give --scores probabilities")
 
 
 def _expected(network: Foreign, normalisation: Normalisation) -> verify.Keyframe:
@@ -181,17 +182,6 @@ def _expected(network: Foreign, normalisation: Normalisation) -> verify.Keyframe
 def _tried_sizes(network: Foreign) -> tuple[Size, ...]:
     height, width = network.tried
     return ((height, width),) if network.size else ((height, width), (width, height))
-
-
-def _native_size(network: Foreign, expected: verify.Keyframe) -> Callable[[Size], Size]:
-    """Keyframe size -> size of the network's own scores."""
-
-    @cache
-    def native(size: Size) -> Size:
-        rows, columns = expected(torch.zeros(1, 3, *size)).shape[2:]
-        return int(rows), int(columns)
-
-    return native
 
 
 def _draft(options: AdaptOptions, network: Foreign, keyframe: Any) -> Bundle:
@@ -248,6 +238,10 @@ def _trained(
         stored |= {"steps": steps}
         settings.write_text(json.dumps(stored, indent=1) + "\n")
     steps = int(stored["steps"])
+    if options.steps not in (None, steps):
+        raise UsageError(
+            f"{options.work}: was begun with {steps} steps; leave out --steps, or name another --work"
+        )
     checkpoint = folder / "checkpoint.safetensors"
     if not _is_done(checkpoint, steps):
         recipe = replace(options.recipe, steps=steps)

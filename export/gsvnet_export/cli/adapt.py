@@ -86,7 +86,7 @@ def command(
         network=keyframe,
         videos=videos,
         bundle=bundle,
-        work=work or bundle.with_name(bundle.resolve().name + ".work"),
+        work=work or bundle.resolve().with_name(bundle.resolve().name + ".work"),
         normalisation=_normalisation(normalise, mean, std, value_range, channels),
         foreign=ForeignOptions(
             output=network_output,
@@ -109,7 +109,11 @@ def command(
         resume=resume,
         force=force,
     )
-    adapted = adapt(options, lambda line: print(line, file=sys.stderr))
+    try:
+        adapted = adapt(options, lambda line: print(line, file=sys.stderr))
+    except KeyboardInterrupt:
+        print(f"the same command with --resume goes on from {options.work}", file=sys.stderr)
+        raise
     if license_id == _UNKNOWN_LICENSE:
         print("note: the manifest says the licence is unknown; --license names it", file=sys.stderr)
     print(json.dumps(_facts(adapted)) if as_json else "\n".join(report.lines(adapted.report)))
