@@ -121,8 +121,8 @@ def adapt(options: AdaptOptions, say: Say) -> Adapted:
 
 def geometry(options: AdaptOptions, network: Foreign) -> Geometry:
     """The bundle's size rules: a fixed input is the keyframe's size, whatever the source."""
-    if network.size:
-        four_thirds = 8 * ((min(network.size) + 5) // 6)  # the keyframe at 3/4 of the working size, as in the paper
+    if network.size:  # 3/4 of the working size, as the paper's keyframes are
+        four_thirds = 8 * ((min(network.size) + 5) // 6)
         return Geometry(working=ShortSide(options.short_side or four_thirds), keyframe=Fixed(network.size))
     return Geometry(
         working=ShortSide(options.short_side or 720),
