@@ -25,7 +25,7 @@ from gsvnet_export.training.windows import FRAMES, STRIDES, ClipCache, Float32, 
 class PropagationRecipe:
     """Everything that decides a training of PF besides N and the data."""
 
-    steps: int = 1500
+    steps: int = 2400
     batch: int = 8
     crop: tuple[int, int] = (72, 96)  # cells
     optimizer: str = "adamw"
