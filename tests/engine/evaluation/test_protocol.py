@@ -6,8 +6,10 @@ import pytest
 
 from gsvnet_engine import Bundle, Frame, InputError, UsageError
 from gsvnet_engine.backends import BACKENDS
+from gsvnet_engine.evaluation.agreement import agreement
 from gsvnet_engine.evaluation.camvid import CamVid
-from gsvnet_engine.evaluation.protocol import Evaluation, RuntimeOptions, agreement, evaluate
+from gsvnet_engine.evaluation.networks import RuntimeOptions
+from gsvnet_engine.evaluation.protocol import Evaluation, evaluate
 from gsvnet_engine.labels import upsample_labels
 from tests import toy_bundle
 from tests.engine.evaluation import scenes
