@@ -39,7 +39,7 @@ def draw(path: Path, rows: Sequence[dict[str, Any]], title: str) -> None:
     figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
     for number, (name, own) in enumerate(_series(rows).items()):
-        _plot(axes, name, own, f"C{number}")
+        _plot(axes, name, own, f"C{number}", above=number % 2 == 1)
     axes.set_xlabel("networks alone, frames/s")
     axes.set_ylabel("average mIoU in percent")
     axes.set_title(title)
@@ -59,15 +59,16 @@ def _series(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return series
 
 
-def _plot(axes: "Axes", name: str, rows: list[dict[str, Any]], colour: str) -> None:
+def _plot(axes: "Axes", name: str, rows: list[dict[str, Any]], colour: str, *, above: bool) -> None:
     fps, mious = [row["fps"] for row in rows], [row["average_miou"] for row in rows]
     axes.plot(fps, mious, color=colour, marker="o", label=name)
     for row in rows:
         axes.annotate(
             f"l={row['interval']}",
             (row["fps"], row["average_miou"]),
-            xytext=(4, 5),
+            xytext=(5, 5) if above else (-5, -11),  # two near lines do not cover each other's numbers
             textcoords="offset points",
+            ha="left" if above else "right",
             fontsize="small",
             color=colour,
         )

@@ -47,6 +47,10 @@ class Material:
         """How many windows `run` would warn of."""
         return sum(median(window) < threshold for window in self.windows)
 
+    def run_warns(self, threshold: float) -> bool:
+        """Whether `run` warns of it: its first window decides."""
+        return median(self.windows[0]) < threshold
+
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:

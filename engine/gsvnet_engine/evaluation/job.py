@@ -1,6 +1,7 @@
 """One `evaluate`: bundles by backends by precisions, measured on whatever is given; JSON values come out."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -189,11 +190,11 @@ def _add_videos(facts: dict[str, Any], subject: Subject, options: EvaluateOption
         if options.machine_labels is None:
             continue
         classes = tuple(info.name for info in subject.bundle.manifest.classes)
-        data = machine_labels.MachineLabels.open(video, options.machine_labels, classes)
         wanted = tuple(sorted({1, *intervals}))
-        rows = machine_labels.measure(
-            subject.bundle, data, wanted, options=subject.runtime, max_frames=options.max_frames
-        )
+        with closing(machine_labels.MachineLabels.open(video, options.machine_labels, classes)) as data:
+            rows = machine_labels.measure(
+                subject.bundle, data, wanted, options=subject.runtime, max_frames=options.max_frames
+            )
         facts["machine_labels"] += [{"video": video, **asdict(row), **subject.by} for row in rows]
 
 
@@ -219,9 +220,11 @@ def _surveyed(subject: Subject, root: Path, options: EvaluateOptions) -> dict[st
             "highest": _rounded(max(material.values())),
             "windows": len(material.windows),
             "warned": material.warned(found.threshold),
+            "run_warns": not material.is_known and material.run_warns(found.threshold),
         }
         for material in found.materials
     ]
+    judged = [row for row in materials if not row["known"]]
     entry = {
         "statistic": MEAN_CONFIDENCE,
         "threshold": _rounded(found.threshold),
@@ -229,8 +232,8 @@ def _surveyed(subject: Subject, root: Path, options: EvaluateOptions) -> dict[st
         "measured": {
             "keyframes": KEYFRAMES,
             "known windows warned of": _rounded(found.false_alarms),
-            "warned": [row["name"] for row in materials if not row["known"] and row["warned"]],
-            "not warned": [row["name"] for row in materials if not row["known"] and not row["warned"]],
+            "warned": [row["name"] for row in judged if row["run_warns"]],
+            "not warned": [row["name"] for row in judged if not row["run_warns"]],
         },
     }
     return {**subject.by, "materials": materials, "manifest": entry}

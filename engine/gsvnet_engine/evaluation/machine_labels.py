@@ -6,9 +6,9 @@ frames before it. Beside it stands the best constant label map: at each pixel th
 over the measured frames. No labelling that ignores the picture agrees better, so what is above it was seen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from gsvnet_engine.evaluation.dataset import Labels, read_labels
 from gsvnet_engine.evaluation.networks import RuntimeOptions
 from gsvnet_engine.evaluation.protocol import evaluate
 from gsvnet_engine.frames import Frame
-from gsvnet_engine.video import Source, SourceError, open_source
+from gsvnet_engine.video import open_source
 
 _OPTIONS = RuntimeOptions()
 _NO_OPINION = 255
@@ -69,13 +69,13 @@ class _Picture:
 
 @dataclass(kw_only=True)
 class MachineLabels:
-    """A video with machine labels of some of its frames, as a data set. `errors`: what of it could not be read."""
+    """A video with machine labels of some of its frames, as a data set. Close it after use."""
 
     name: str
     folder: Path
     classes: tuple[str, ...]
     labels: dict[int, Path]
-    errors: list[SourceError] = field(default_factory=list)
+    video: "_Video"
     split = "machine labels"
     is_video = True
 
@@ -93,7 +93,11 @@ class MachineLabels:
             labels[int(path.stem)] = path
         if not labels:
             raise InputError(f"{folder}: holds no <frame number>.png")
-        return cls(name=video, folder=folder, classes=classes, labels=labels)
+        reader = _Video(video, labels[max(labels)])
+        return cls(name=video, folder=folder, classes=classes, labels=labels, video=reader)
+
+    def close(self) -> None:
+        self.video.close()
 
     @property
     def source(self) -> str:
@@ -104,14 +108,13 @@ class MachineLabels:
         limit = max(self.labels) + 1 if max_frames is None else max_frames
         targets = [number for number in sorted(self.labels) if longest - 1 <= number < limit]
         needed = sorted({n for b in targets for n in range(b - longest + 1, b + 1)})
-        video = _Video(self.name, self.errors, self.labels)
         clips: list[list[_Picture]] = []
         for number in needed:
             if not clips or clips[-1][-1].number != number - 1:
                 clips.append([])
             clips[-1].append(
                 _Picture(
-                    video=video,
+                    video=self.video,
                     number=number,
                     labels=self.labels.get(number),
                     classes=len(self.classes),
@@ -181,31 +184,29 @@ def best_constant(truths: Sequence[Labels], classes: int) -> Labels:
 class _Video:
     """Frames of a video by number; quick where the numbers rise."""
 
-    def __init__(self, name: str, errors: list[SourceError], labels: dict[int, Path]) -> None:
+    def __init__(self, name: str, last_labels: Path) -> None:
         self.name = name
-        self._errors, self._labels = errors, labels
+        self._last_labels = last_labels
         self._stack = ExitStack()
-        self._source: Source | None = None
-        self._next = 0
+        self._frames: Iterator[Frame] = iter(())
+        self._next: int | None = None
 
     def frame(self, number: int) -> Frame:
-        if self._source is None or number < self._next:
-            self._stack.close()
-            self._source = self._stack.enter_context(open_source(self.name))
-            self._frames, self._next = iter(self._source), 0
-        while True:
-            frame = next(self._frames, None)
-            if frame is None:
-                self._errors += [e for e in self._source.errors if e not in self._errors]
-                last = self._labels[max(self._labels)]
-                raise InputError(
-                    f"{last}: the video {self.name} has {self._next} frames, numbered from 0; "
-                    "give labels of this very video"
-                )
+        """Raises InputError, naming the labels, where the video ends before."""
+        if self._next is None or number < self._next:
+            self.close()
+            self._frames, self._next = iter(self._stack.enter_context(open_source(self.name))), 0
+        for frame in self._frames:
             self._next += 1
             if self._next == number + 1:
-                self._errors += [e for e in self._source.errors if e not in self._errors]
                 return frame
+        raise InputError(
+            f"{self._last_labels}: the video {self.name} has {self._next} frames, numbered from 0; "
+            "give labels of this very video"
+        )
+
+    def close(self) -> None:
+        self._stack.close()
 
 
 def _opinions(path: Path, size: tuple[int, int] | None, classes: int) -> Labels:

@@ -113,7 +113,7 @@ def _familiarity(survey: dict[str, Any]) -> Iterator[str]:
     yield "lowest   median   highest   windows   warned   material"
     for row in survey["materials"]:
         values = f"{row['lowest']:6.3f}   {row['median']:6.3f}   {row['highest']:7.3f}"
-        known = " (known)" if row["known"] else ""
+        known = " (known)" if row["known"] else " (`run` warns)" if row["run_warns"] else ""
         yield f"{values}   {row['windows']:>7}   {row['warned']:>6}   {row['name']}{known}"
     yield f'"familiarity": {json.dumps(survey["manifest"])}'
 
