@@ -1,5 +1,6 @@
 """Cityscapes' official layout, on a tiny tree."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gsvnet_engine import Bundle, InputError, UsageError
+from gsvnet_engine.cli import main
 from gsvnet_engine.evaluation.camvid import CamVid
 from gsvnet_engine.evaluation.cityscapes import CLASSES, Cityscapes, train_ids
 from gsvnet_engine.evaluation.layouts import open_dataset
@@ -204,3 +206,33 @@ class TestEvaluate:
     def test_too_few_frames(self, root: Path, bundle: Bundle) -> None:
         with pytest.raises(UsageError, match="interval 5 needs at least 5 frames; here are 3"):
             evaluate(bundle, Cityscapes.open(root, "val"), [5], options=OPTIONS, max_frames=3)
+
+
+class TestVerb:
+    """From arguments to exit code."""
+
+    def test_a_table_like_camvid_s(
+        self, root: Path, bundle: Bundle, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        given = ["evaluate", str(bundle.path), "--data", str(root), "--threads", "1"]
+        assert main([*given, "--intervals", "1,3", "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert (facts["dataset"], facts["split"], facts["frames"]) == ("Cityscapes", "val", 3)
+        assert len(facts["per_class"]) + len(facts["absent"]) == 19
+        assert main([*given, "--intervals", "2", "--dataset", "cityscapes"]) == 0
+        assert "Cityscapes val, 3 labelled frames, by toy, " in capsys.readouterr().out
+
+    def test_mistakes(
+        self, root: Path, bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        stills = write(tmp_path / "stills", stills=True)
+        image_of(root, 18).unlink()
+        for data, arguments, code, part in (
+            (stills, ["--intervals", "1,2"], 2, "split val holds stills"),
+            (root, ["--split", "test"], 3, "no such folder; Cityscapes' root holds"),
+            (root, ["--intervals", "2"], 3, "000018_leftImg8bit.png: missing; it is 1 before"),
+            (root, ["--dataset", "kitti"], 2, "--dataset must be one of"),
+        ):
+            assert main(["evaluate", str(bundle.path), "--data", str(data), *arguments]) == code
+            error = capsys.readouterr().err
+            assert part in error and error.count("\n") == 1
