@@ -116,8 +116,8 @@ class RunReport:
             "inputs": [report.as_json() for report in self.inputs],
         }
 
-    def recommendation(self) -> str | None:
-        """What this run's interval gained and cost, and which one is recommended, as far as that is known."""
+    def recommendation(self) -> list[str]:
+        """Lines: what this run's interval gained and cost, and which one is recommended, as far as that is known."""
         stages = self.times.summary()
         both = "keyframe" in stages and "propagate" in stages
         measured_ms = (stages["keyframe"].p50, stages["propagate"].p50) if both else None
@@ -143,8 +143,7 @@ class RunReport:
             f"{totals['frames']} frames ({totals['keyframes']} keyframes) at {totals['fps']:.1f} frames/s"
             f" by {self.bundle}, {self.backend} {self.precision}, interval {self.interval}{compared}"
         )
-        if totals["recommendation"] and totals["frames"]:
-            lines.append(totals["recommendation"])
+        lines.extend(totals["recommendation"] if totals["frames"] else [])
         lines.extend(self.problems())
         lines.extend(output for report in self.inputs for output in report.outputs if output != STDOUT)
         return "\n".join(lines)

@@ -107,22 +107,22 @@ def of_manifest(
     return recommend(known.average_miou, speeds, most_points=most_points, dataset=known.dataset, basis=basis)
 
 
-def for_run(manifest: "Manifest", interval: int, measured_ms: tuple[float, float] | None) -> str | None:
-    """The line that ends a run at `interval`: what it gained and cost, and what is recommended. None: nothing known.
+def for_run(manifest: "Manifest", interval: int, measured_ms: tuple[float, float] | None) -> list[str]:
+    """The lines that end a run at `interval`: what it gained and cost, and what is recommended, as far as known.
 
     measured_ms: median times of the run's keyframe and propagate stages, None where one of them did not run.
     """
-    parts, found = [], of_manifest(manifest, measured_ms)
+    lines, found = list[str](), of_manifest(manifest, measured_ms)
     if measured_ms is not None and interval > 1:
         gained = speed_ups(*measured_ms, [interval])[interval]
         cost = next((c for c in found.choices if c.interval == interval), None) if found else None
         costs = f"; on {found.dataset} that costs {_points(cost.points)}" if found and cost else ""
-        parts.append(
+        lines.append(
             f"at interval {interval} this run's networks were {gained:.1f} times as fast as per frame{costs}"
         )
-    if found is not None and (not parts or found.chosen.interval != interval):
-        parts.append(f"recommended for {found.limit}: {found.sentence()}")
-    return "; ".join(parts) or None
+    if found is not None and (not lines or found.chosen.interval != interval):
+        lines.append(f"recommended for {found.limit}: {found.sentence()}")
+    return lines
 
 
 def _points(points: float) -> str:

@@ -70,24 +70,22 @@ class TestForRun:
         return self.manifest(tmp_path, intervals={"dataset": "CamVid", "average_miou": miou})
 
     def test_with_measured_times(self, stated: Manifest) -> None:
-        assert for_run(stated, 4, (80.0, 8.0)) == (
-            "at interval 4 this run's networks were 3.1 times as fast as per frame; on CamVid that costs "
-            "2.5 points; recommended for a loss of 1.0 point of mIoU at most: l=2 costs 0.5 points and runs "
-            "1.8 times faster (on CamVid; speed of this run's networks)"
-        )
-        assert for_run(stated, 2, (80.0, 8.0)) == (
+        assert for_run(stated, 4, (80.0, 8.0)) == [
+            "at interval 4 this run's networks were 3.1 times as fast as per frame; on CamVid that costs 2.5 points",
+            "recommended for a loss of 1.0 point of mIoU at most: l=2 costs 0.5 points and runs 1.8 times faster "
+            "(on CamVid; speed of this run's networks)",
+        ]
+        assert for_run(stated, 2, (80.0, 8.0)) == [
             "at interval 2 this run's networks were 1.8 times as fast as per frame; on CamVid that costs 0.5 points"
-        )
+        ]
 
     def test_an_interval_without_accuracy(self, stated: Manifest) -> None:
-        line = for_run(stated, 9, (80.0, 8.0))
-        assert line is not None and "5.0 times as fast as per frame; recommended" in line
+        gained, recommended = for_run(stated, 9, (80.0, 8.0))
+        assert gained.endswith("5.0 times as fast as per frame") and "l=2" in recommended
 
     def test_without_times_the_cost_tells_the_speed(self, stated: Manifest) -> None:
-        line = for_run(stated, 1, None)
-        assert line is not None and line.endswith(
-            "runs 1.8 times faster (on CamVid; speed by multiply-accumulates)"
-        )
+        (line,) = for_run(stated, 1, None)
+        assert line.endswith("runs 1.8 times faster (on CamVid; speed by multiply-accumulates)")
 
     def test_measured_speed_goes_before_cost(self, tmp_path: Path) -> None:
         intervals = {"dataset": "CamVid", "average_miou": {"1": 70, "3": 69.5}}
@@ -96,9 +94,9 @@ class TestForRun:
 
     def test_nothing_known(self, tmp_path: Path) -> None:
         bare = self.manifest(tmp_path)
-        assert for_run(bare, 4, None) is None
+        assert for_run(bare, 4, None) == []
         line = "at interval 4 this run's networks were 2.0 times as fast as per frame"
-        assert for_run(bare, 4, (6.0, 2.0)) == line
+        assert for_run(bare, 4, (6.0, 2.0)) == [line]
 
 
 def test_without_interval_1() -> None:
