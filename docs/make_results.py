@@ -4,7 +4,7 @@
     python docs/make_results.py --data DIR --only speed    # this section anew
 
 DIR holds camvid/, clips/ and pseudo/. What a command measured is kept in --cache, one JSON file a section, and is
-used again as long as the command and the bundle's graphs are the same; so an interrupted run goes on where it was.
+used again as long as the command, the bundle and the machine are the same; so an interrupted run goes on where it was.
 Pictures are made of the Udacity clips alone, whose licence (MIT) allows it.
 """
 
@@ -133,7 +133,7 @@ class Measurements:
     """What the sections' commands print: from the cache, or by running them, each command once."""
 
     def __init__(self, options: Options) -> None:
-        self.graphs = graphs_of(options.bundle)
+        self.circumstances = circumstances(options.bundle)
         self._options, self._done = options, dict[str, list[Facts]]()
 
     def of(self, section: Section) -> list[Facts] | None:
@@ -142,7 +142,7 @@ class Measurements:
         sharing = [other.name for other in sections(options) if other.commands == section.commands]
         if sharing[0] in self._done:
             return self._done[sharing[0]]
-        key = hashlib.sha256(json.dumps([section.commands, self.graphs]).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps([section.commands, self.circumstances]).encode()).hexdigest()
         path = options.cache / f"{sharing[0]}.json"
         again = any(name in options.only for name in sharing)
         kept: Facts = json.loads(path.read_text()) if path.is_file() and not again else {}
@@ -172,9 +172,12 @@ def ask(command: Sequence[str]) -> Facts:
     return facts
 
 
-def graphs_of(bundle: str) -> str:
-    """The hashes of all graphs: what has to be the same for a kept figure to hold."""
-    return json.dumps(ask(["inspect", bundle])["graphs"], sort_keys=True)
+def circumstances(bundle: str) -> str:
+    """What has to be the same for a kept figure to hold: the bundle's graphs and sizes, the machine, the runtimes."""
+    stated, doctor = ask(["inspect", bundle]), ask(["doctor"])
+    runtimes = {name: doctor["packages"].get(name) for name in ("openvino", "onnxruntime")}
+    facts = [stated[name] for name in ("graphs", "sizes", "interval", "precision")]
+    return json.dumps([facts, runtimes, doctor["cpu"], doctor["gsvnet_engine"]], sort_keys=True)
 
 
 # What is written
@@ -198,7 +201,7 @@ def page(options: Options) -> Iterator[str]:
             yield f"Not measured yet: `python docs/make_results.py --data DIR --only {section.name}`"
         else:
             yield from section.lines(facts)
-    yield from picture_lines(options, measurements.graphs)
+    yield from picture_lines(options, measurements.circumstances)
     yield from published_lines()
 
 
@@ -356,7 +359,7 @@ def speed_lines(facts: list[Facts]) -> Iterator[str]:
     yield from table(["interval", "frames/s", "lowest..highest", "keyframe ms", "propagate ms"], rows)
 
 
-def picture_lines(options: Options, graphs: str) -> Iterator[str]:
+def picture_lines(options: Options, circumstances: str) -> Iterator[str]:
     """Overlays of the clips that may be shown: a propagated frame at interval 4, beside the same per frame."""
     yield from ("", "## Pictures", "", "```sh")
     yield "gsvnet-engine run CLIP --interval 4 --compare 1"
@@ -371,18 +374,18 @@ def picture_lines(options: Options, graphs: str) -> Iterator[str]:
             made = picture.is_file()
         else:
             made = True
-            draw(options, name, picture, graphs)
+            draw(options, name, picture, circumstances)
         yield ""
         yield f"![{name}]({picture.name})" if made else f"{name}: not made yet (`--only pictures`)"
 
 
-def draw(options: Options, name: str, picture: Path, graphs: str) -> None:
+def draw(options: Options, name: str, picture: Path, circumstances: str) -> None:
     import av
     import cv2
 
     video, stamp = options.cache / f"{name}.mp4", options.cache / f"{name}.key"
     number = 19 if options.max_frames is None else max(options.max_frames // 4 * 4 - 1, 0)
-    key = hashlib.sha256(f"{number} {graphs}".encode()).hexdigest()
+    key = hashlib.sha256(f"{number} {circumstances}".encode()).hexdigest()
     if picture.is_file() and stamp.is_file() and stamp.read_text() == key and "pictures" not in options.only:
         return
     command = ["run", options.clip(name), "--bundle", options.bundle, "--interval", "4", "--compare", "1"]
