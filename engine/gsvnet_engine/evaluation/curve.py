@@ -38,8 +38,10 @@ def draw(path: Path, rows: Sequence[dict[str, Any]], title: str) -> None:
 
     figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
-    for number, (name, own) in enumerate(_series(rows).items()):
-        _plot(axes, name, own, f"C{number}", above=number % 2 == 1)
+    series = _series(rows)
+    by_speed = sorted(series, key=lambda name: float(series[name][-1]["fps"]))
+    for number, (name, own) in enumerate(series.items()):
+        _plot(axes, name, own, f"C{number}", above=by_speed.index(name) % 2 == 1)
     axes.set_xlabel("networks alone, frames/s")
     axes.set_ylabel("average mIoU in percent")
     axes.set_title(title)
