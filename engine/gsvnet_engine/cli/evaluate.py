@@ -17,7 +17,7 @@ def command(
     bundles: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[BUNDLE]...",
+            metavar="BUNDLE",
             help="Shipped names, or bundles' folders. Default: street.",
             show_default=False,
         ),

@@ -127,6 +127,12 @@ def _check(options: EvaluateOptions) -> None:
         )
     if options.machine_labels is not None and not options.agreement:
         raise UsageError("--machine-labels: of which video? give it with --agreement VIDEO")
+    videos, labels = options.agreement, options.machine_labels
+    if labels is not None and len(videos) > 1 and any(labels.glob("*.png")):
+        raise UsageError(
+            f"--machine-labels {labels}: holds labels of one video, and {len(videos)} are given: "
+            "give the folder that holds <video>/<frame number>.png"
+        )
     if options.familiarity and options.data is None:
         raise UsageError("--familiarity: needs --data DIR, whose pictures are the known material")
     if options.curve is not None:

@@ -105,8 +105,7 @@ class MachineLabels:
 
     def clips(self, longest: int, max_frames: int | None = None) -> Sequence[Sequence[_Picture]]:
         """The frames that the labelled ones need, in runs without gaps, so that each is segmented once."""
-        limit = max(self.labels) + 1 if max_frames is None else max_frames
-        targets = [number for number in sorted(self.labels) if longest - 1 <= number < limit]
+        targets = self._targets(longest, max_frames)
         needed = sorted({n for b in targets for n in range(b - longest + 1, b + 1)})
         clips: list[list[_Picture]] = []
         for number in needed:
@@ -124,14 +123,25 @@ class MachineLabels:
 
     def constant(self, longest: int, max_frames: int | None = None) -> Confusion:
         """What the best constant label map comes to on the same frames."""
-        limit = max(self.labels) + 1 if max_frames is None else max_frames
-        paths = [path for number, path in self.labels.items() if longest - 1 <= number < limit]
-        truths = [_opinions(path, None, len(self.classes)) for path in paths]
+        targets = self._targets(longest, max_frames)
+        truths = [_opinions(self.labels[number], None, len(self.classes)) for number in targets]
         best = best_constant(truths, len(self.classes))
         found = Confusion(len(self.classes))
         for truth in truths:
             found.add(truth, best)
         return found
+
+    def _targets(self, longest: int, max_frames: int | None) -> list[int]:
+        """Numbers of the labelled frames, of the first `max_frames`, with `longest` - 1 frames before them."""
+        limit = max(self.labels) + 1 if max_frames is None else max_frames
+        targets = [number for number in sorted(self.labels) if longest - 1 <= number < limit]
+        if not targets:
+            raise InputError(
+                f"{self.folder}: labels no frame from number {longest - 1} on"
+                f"{'' if max_frames is None else f' and below {max_frames}'}; interval {longest} reads the "
+                f"{longest - 1} frames before a labelled one"
+            )
+        return targets
 
 
 def measure(

@@ -265,6 +265,11 @@ class TestMachineLabels:
         assert code == 3 and "no such folder" in error
         code, error = failed(capsys, bundle, *video, self.write(tmp_path / "m", {}))
         assert code == 3 and "holds no <frame number>.png" in error
+        one = self.write(tmp_path / "one", {1: np.zeros((32, 48), np.uint8)})
+        code, error = failed(capsys, bundle, *video[:2], *video, one)
+        assert code == 2 and "holds labels of one video, and 2 are given" in error
+        code, error = failed(capsys, bundle, *video[:2], "--intervals", "3", "--machine-labels", one)
+        assert code == 3 and "labels no frame from number 2 on; interval 3 reads the 2 frames before" in error
         (tmp_path / "m/first.png").touch()
         code, error = failed(capsys, bundle, *video, str(tmp_path / "m"))
         assert code == 3 and "must be the frame's number" in error
