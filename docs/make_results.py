@@ -5,6 +5,7 @@
 
 DIR holds camvid/, clips/ and pseudo/. What a command measured is kept in --cache, one JSON file a section, and is
 used again as long as the command, the bundle and the machine are the same; so an interrupted run goes on where it was.
+There, too, lie accuracy.measured.json and familiarity.measured.json, for `export --accuracy` and `--familiarity`.
 Pictures are made of the Udacity clips alone, whose licence (MIT) allows it.
 """
 
@@ -180,11 +181,40 @@ def circumstances(bundle: str) -> str:
     return json.dumps([facts, runtimes, doctor["cpu"], doctor["gsvnet_engine"]], sort_keys=True)
 
 
+def keep_for_export(measurements: "Measurements", options: Options) -> None:
+    """What `export --accuracy` and `export --familiarity` take, into the cache."""
+    kept = {section.name: measurements.of(section) for section in sections(options)}
+    keyframe, run, familiar = (kept[name] for name in ("keyframe", "run", "familiarity"))
+    if keyframe and run:
+        text = json.dumps(accuracy_of(keyframe[0], run[0]), indent=1)
+        (options.cache / "accuracy.measured.json").write_text(text + "\n")
+    if familiar:
+        (options.cache / "familiarity.measured.json").write_text(json.dumps(familiar[0]) + "\n")
+
+
+def accuracy_of(keyframe: Facts, run: Facts) -> Facts:
+    """A manifest's `accuracy`, from the sections of these names."""
+    rows = by_subject(run["rows"])[0]
+
+    def by_interval(name: str) -> dict[str, float]:
+        return {str(row["interval"]): round(row[name], 1) for row in rows}
+
+    return {
+        "CamVid test mIoU in percent, keyframe network": round(keyframe["rows"][0]["average_miou"], 1),
+        "intervals": {
+            "dataset": "CamVid's 15 Hz run (val)",
+            "average_miou": by_interval("average_miou"),
+            "minimum_miou": by_interval("minimum_miou"),
+        },
+        "speed_up": {str(row["interval"]): round(row["fps"] / rows[0]["fps"], 2) for row in rows},
+        "measured by": f"gsvnet-engine evaluate BUNDLE --data DIR --split test|val ({by(rows[0])})",
+    }
+
+
 # What is written
 
 
-def page(options: Options) -> Iterator[str]:
-    measurements = Measurements(options)
+def page(options: Options, measurements: Measurements) -> Iterator[str]:
     yield "# Results"
     yield ""
     yield f"Of the bundle `{Path(options.bundle).name}`, written by `python docs/make_results.py --data DIR`. DIR holds"
@@ -454,7 +484,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"--only {name}: there are {', '.join(names)}")
     options.cache.mkdir(parents=True, exist_ok=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text("\n".join(page(options)) + "\n")
+    measurements = Measurements(options)
+    options.output.write_text("\n".join(page(options, measurements)) + "\n")
+    keep_for_export(measurements, options)
     print(options.output, file=sys.stderr)
     return 0
 

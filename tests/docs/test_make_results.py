@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from docs import make_results
+from gsvnet_engine import Bundle
 from gsvnet_engine.cli import main
-from tests import media
+from tests import media, toy_bundle
 from tests.engine.evaluation import scenes
 
 CLIPS = {*make_results.UNSEEN, *make_results.SHOWN}
@@ -78,6 +79,13 @@ def test_the_page(given: list[str], asked: Asked, tmp_path: Path) -> None:
     assert str(tmp_path / "data") not in page and "nan" not in page
     for name in (make_results.CURVE, *(f"results_{clip}.jpg" for clip in make_results.SHOWN)):
         assert (tmp_path / "page" / name).is_file() and f"({name})" in page
+
+    accuracy = json.loads((tmp_path / "cache/accuracy.measured.json").read_text())
+    folder = toy_bundle.write(tmp_path / "stated", accuracy=accuracy)
+    stated = Bundle.open(folder).manifest.interval_accuracy
+    assert stated is not None and set(stated.average_miou) == set(stated.speed_up) == {1, 2}
+    surveyed = json.loads((tmp_path / "cache/familiarity.measured.json").read_text())
+    assert surveyed["familiarity"][0]["manifest"]["statistic"] == "mean_confidence"
 
     asked.verbs.clear()
     assert make_results.main(given) == 0  # everything is there
