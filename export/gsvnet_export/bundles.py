@@ -88,10 +88,10 @@ def export_bundle(
         **size_rules(options.geometry),
         "precision": "fp32",
         "interval": options.interval,
+        **({} if options.familiarity is None else {"familiarity": options.familiarity}),
         "license": options.license,
         "trained_on": keyframe_config["data"]["sources"] + propagation_config["data"]["sources"],
         "accuracy": options.accuracy or {},
-        **({} if options.familiarity is None else {"familiarity": options.familiarity}),
         "cost": _cost(keyframe, propagation, len(classes), options),
         "graphs": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(payload.items())},
     }
