@@ -31,6 +31,7 @@ class ExportOptions:
     license: str  # SPDX
     interval: int = 4
     accuracy: dict[str, Any] | None = None
+    familiarity: dict[str, Any] | None = None  # as `evaluate --familiarity` measures it
     reference_size: tuple[int, int] = (720, 960)  # source size at which the cost is stated
 
 
@@ -87,6 +88,7 @@ def export_bundle(
         **size_rules(options.geometry),
         "precision": "fp32",
         "interval": options.interval,
+        **({} if options.familiarity is None else {"familiarity": options.familiarity}),
         "license": options.license,
         "trained_on": keyframe_config["data"]["sources"] + propagation_config["data"]["sources"],
         "accuracy": options.accuracy or {},
