@@ -23,6 +23,7 @@ PROPAGATE_PLAIN, LABELS_PLAIN, WARP_PLAIN = "propagate.plain.onnx", "labels.plai
 REQUIRED_GRAPHS = (KEYFRAME, PROPAGATE, LABELS, PROPAGATE_PLAIN, LABELS_PLAIN)
 GRAPHS = (*REQUIRED_GRAPHS, WARP_PLAIN)  # warp: for evaluation only, so a bundle may leave it out
 PRECISIONS = ("fp32", "fp16", "int8")
+MEAN_CONFIDENCE = "mean_confidence"  # the statistic that familiarity.py knows
 
 _MODELS = Path(__file__).parent / "models"
 _LARGEST_MANIFEST = 1 << 20
@@ -66,10 +67,31 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class IntervalAccuracy:
+    """accuracy.intervals and accuracy.speed_up: mIoU in percent by interval on `dataset`, and frames/s by interval as
+    a multiple of those at interval 1 (empty where not stated)."""
+
+    dataset: str
+    average_miou: Mapping[int, float]
+    minimum_miou: Mapping[int, float]
+    speed_up: Mapping[int, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Familiarity:
+    """When a video counts as unlike the training data: its median `statistic` is below `threshold`. `usual`: the
+    statistic's lowest and highest tenth on known material."""
+
+    statistic: str
+    threshold: float
+    usual: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """manifest.json, format version 1.
 
-    `graphs`: file name -> sha256; `license`: SPDX; `accuracy`: free form.
+    `graphs`: file name -> sha256; `license`: SPDX; `accuracy`: free form but for what `interval_accuracy` reads.
     """
 
     format_version: int
@@ -82,6 +104,8 @@ class Manifest:
     license: str
     trained_on: tuple[str, ...]
     accuracy: Mapping[str, Any]
+    interval_accuracy: IntervalAccuracy | None
+    familiarity: Familiarity | None
     cost: Cost | None
     graphs: Mapping[str, str]
 
@@ -190,6 +214,8 @@ def read_manifest(path: Path) -> Manifest:
         license=top.text("license"),
         trained_on=tuple(item.whole_text() for item in top.array("trained_on", 0, 1000)),
         accuracy=top.object("accuracy").mapping(),
+        interval_accuracy=_interval_accuracy(top.object("accuracy")),
+        familiarity=_familiarity(top.object("familiarity")) if "familiarity" in top.mapping() else None,
         cost=_cost(top.object("cost")) if "cost" in top.mapping() else None,
         graphs=_graphs(top.object("graphs")),
     )
@@ -238,6 +264,31 @@ def _cost(cost: "_Reader") -> Cost:
         at=(height, width),
         parameters={part: parameters.integer(part, 0, None) for part in parts},
         macs={part: macs.integer(part, 0, None) for part in parts},
+    )
+
+
+def _interval_accuracy(accuracy: "_Reader") -> IntervalAccuracy | None:
+    if "intervals" not in accuracy.mapping():
+        return None
+    stated = accuracy.object("intervals")
+    average = stated.by_interval("average_miou", 0, 100)
+    if 1 not in average:
+        stated.fail("average_miou", 'lacks interval "1", which the others are compared with')
+    has_minimum, has_speed = "minimum_miou" in stated.mapping(), "speed_up" in accuracy.mapping()
+    return IntervalAccuracy(
+        dataset=stated.text("dataset"),
+        average_miou=average,
+        minimum_miou=stated.by_interval("minimum_miou", 0, 100) if has_minimum else {},
+        speed_up=accuracy.by_interval("speed_up", 0, 1000) if has_speed else {},
+    )
+
+
+def _familiarity(stated: "_Reader") -> Familiarity:
+    usual = stated.array("usual", 2, 2)
+    return Familiarity(
+        statistic=stated.text("statistic"),
+        threshold=stated.number("threshold", 0, 1),
+        usual=(usual[0].only_number(0, 1), usual[1].only_number(0, 1)),
     )
 
 
@@ -307,6 +358,23 @@ class _Reader:
         if not isinstance(values, list) or len(values) != count:
             self.fail(key, f"must be a list of {count} whole numbers, not {_shown(values)}")
         return tuple(self._whole(key, value, least, most) for value in values)
+
+    def number(self, key: str, least: float, most: float) -> float:
+        return _Reader(f"{self.where}: {key}", self._get(key)).only_number(least, most)
+
+    def only_number(self, least: float, most: float) -> float:
+        if type(self.value) not in (int, float) or not least <= self.value <= most:
+            self.fail(None, f"must be a number in {least}..{most}, not {_shown(self.value)}")
+        return float(self.value)
+
+    def by_interval(self, key: str, least: float, most: float) -> dict[int, float]:
+        """An object of numbers by interval, as in {"1": 71.1, "4": 68.6}; in the order of the intervals."""
+        values = self.object(key)
+        for name in values.mapping():
+            if not (name.isascii() and name.isdigit() and name[0] != "0" and len(name) <= 4):
+                values.fail(name, 'is no interval; the keys must be whole numbers, as in {"1": 71.1}')
+        names = sorted(values.mapping(), key=int)
+        return {int(name): values.number(name, least, most) for name in names}
 
     def _whole(self, key: str, value: Any, least: int, most: int | None) -> int:
         if type(value) is not int or value < least or (most is not None and value > most):

@@ -9,14 +9,17 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from gsvnet_engine.bundle import Manifest
 from gsvnet_engine.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL, BackendError, InputError, UsageError
+from gsvnet_engine.familiarity import Doubt
 from gsvnet_engine.pipeline import Tally, Watch, interruptible, run_video
+from gsvnet_engine.recommend import for_run
 from gsvnet_engine.sinks import STDOUT, SinkContext, SinkOptions, check_target, is_folder, open_sink
 from gsvnet_engine.telemetry import Progress, StageTimes, stage_table
 from gsvnet_engine.video import STDIN, Source, SourceError, SourceOptions, is_url, open_source, stem_of
 
 if TYPE_CHECKING:
-    from gsvnet_engine.segmenter import Segmenter
+    from gsvnet_engine.segmenter import Segmentation, Segmenter
 
 STEM = "{stem}"
 DEFAULT_TARGET = f"{STEM}.gsvnet.mp4"
@@ -51,6 +54,7 @@ class InputReport:
     tally: Tally
     size: tuple[int, int]
     errors: tuple[SourceError, ...]
+    unfamiliar: str | None = None  # why this input looks unlike what the bundle was trained on
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -61,6 +65,7 @@ class InputReport:
             "fps": _fps(self.tally.frames, self.tally.seconds),
             "size": list(self.size),
             "agreement": self.tally.agreement,
+            "unfamiliar": self.unfamiliar,
             "errors": [asdict(error) for error in self.errors],
         }
 
@@ -73,6 +78,7 @@ class RunReport:
     backend: str
     precision: str
     interval: int
+    manifest: Manifest
     inputs: list[InputReport] = field(default_factory=list)
     times: StageTimes = field(default_factory=StageTimes)
     interrupted: bool = False
@@ -104,10 +110,18 @@ class RunReport:
                 {"input": report.name, **asdict(error)} for report in self.inputs for error in report.errors
             ],
             "agreement": sum(agreements) / len(agreements) if agreements else None,
+            "recommendation": self.recommendation(),
             "outputs": [output for report in self.inputs for output in report.outputs],
             "interrupted": self.interrupted,
             "inputs": [report.as_json() for report in self.inputs],
         }
+
+    def recommendation(self) -> list[str]:
+        """Lines: what this run's interval gained and cost, and which one is recommended, as far as that is known."""
+        stages = self.times.summary()
+        both = "keyframe" in stages and "propagate" in stages
+        measured_ms = (stages["keyframe"].p50, stages["propagate"].p50) if both else None
+        return for_run(self.manifest, self.interval, measured_ms)
 
     def problems(self) -> list[str]:
         """A line for each part of the input that could not be read, the first few of each input."""
@@ -129,6 +143,7 @@ class RunReport:
             f"{totals['frames']} frames ({totals['keyframes']} keyframes) at {totals['fps']:.1f} frames/s"
             f" by {self.bundle}, {self.backend} {self.precision}, interval {self.interval}{compared}"
         )
+        lines.extend(totals["recommendation"] if totals["frames"] else [])
         lines.extend(self.problems())
         lines.extend(output for report in self.inputs for output in report.outputs if output != STDOUT)
         return "\n".join(lines)
@@ -147,6 +162,7 @@ def run(options: RunOptions, *, say: Callable[[str], None]) -> RunReport:
             backend=segmenter.backend,
             precision=segmenter.precision,
             interval=segmenter.interval,
+            manifest=segmenter.bundle.manifest,
         )
         for spec, targets in plan:
             if stop.is_set():
@@ -192,7 +208,8 @@ def _run_one(
                 with suppress(Exception):
                     sink.close()
             raise
-        with _watching(source, options, context) as watch:
+        doubts = _Doubts(source.name, segmenter, say)
+        with _watching(source, options, context, doubts) as watch:
             tally = run_video(source, segmenter, sinks, compare=other, watch=watch, times=times, stop=stop)
         return InputReport(
             name=source.name,
@@ -200,12 +217,39 @@ def _run_one(
             tally=tally,
             size=(source.height, source.width),
             errors=tuple(source.errors),
+            unfamiliar=doubts.finish(),
         )
 
 
+class _Doubts:
+    """Warns once where an input looks unlike what the bundle was trained on."""
+
+    def __init__(self, name: str, segmenter: "Segmenter", say: Callable[[str], None]) -> None:
+        manifest = segmenter.bundle.manifest
+        self._doubt = Doubt(manifest.name, manifest.familiarity)
+        self._name, self._segmenter, self._say = name, segmenter, say
+        self._found: str | None = None
+
+    def see(self, segmentation: "Segmentation") -> None:
+        """The segmenter's last result, while its scores are still there."""
+        scores = self._segmenter.scores
+        if segmentation.is_keyframe and scores is not None:
+            self._tell(self._doubt.see(scores))
+
+    def finish(self) -> str | None:
+        """The warning that was given, if any."""
+        self._tell(self._doubt.finish())
+        return self._found
+
+    def _tell(self, warning: str | None) -> None:
+        if warning is not None:
+            self._found = warning
+            self._say(f"warning: {self._name}: {warning}")
+
+
 @contextmanager
-def _watching(source: Source, options: RunOptions, context: SinkContext) -> Iterator[Watch]:
-    """The progress bar, and the window where one is asked for."""
+def _watching(source: Source, options: RunOptions, context: SinkContext, doubts: _Doubts) -> Iterator[Watch]:
+    """The progress bar, the window where one is asked for, and whether the input looks familiar."""
     viewer = None
     if options.show:
         from gsvnet_engine.viewer import Viewer
@@ -215,6 +259,7 @@ def _watching(source: Source, options: RunOptions, context: SinkContext) -> Iter
 
         def watch(segmentation: Any, comparison: Any, frames: int) -> bool:
             progress.step(frames)
+            doubts.see(segmentation)
             return viewer is None or viewer.show(segmentation, comparison)
 
         try:

@@ -32,6 +32,7 @@ class ExportOptions:
     license: str  # SPDX
     interval: int = 4
     accuracy: dict[str, Any] | None = None
+    familiarity: dict[str, Any] | None = None  # as `evaluate --familiarity` measures it
     reference_size: tuple[int, int] = (720, 960)  # source size at which the cost is stated
 
 
@@ -102,6 +103,7 @@ def write_bundle(
         **size_rules(options.geometry),
         "precision": "fp32",
         "interval": options.interval,
+        **({} if options.familiarity is None else {"familiarity": options.familiarity}),
         "license": options.license,
         "trained_on": sources,
         "accuracy": options.accuracy or {},

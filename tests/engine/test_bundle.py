@@ -117,6 +117,7 @@ def drop(*keys: str | int) -> Edit:
 
 
 # What is wrong with the manifest, and what the message must say.
+INTERVALS = {"dataset": "CamVid", "average_miou": {"1": 70, "2": 69.5}}
 EDITS: dict[str, tuple[Edit, str]] = {
     "no version": (drop("format_version"), "lacks 'format_version'"),
     "newer version": (put("format_version", value=2), "format_version: is 2 .* update gsvnet-engine"),
@@ -176,6 +177,34 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "no licence": (drop("license"), "lacks 'license'"),
     "trained on text": (put("trained_on", value="CamVid"), "trained_on: must be a list"),
     "accuracy a number": (put("accuracy", value=0.7), "accuracy: must be an object"),
+    "no dataset": (
+        put("accuracy", value={"intervals": {"average_miou": {"1": 70}}}),
+        "accuracy: intervals: lacks 'dataset'",
+    ),
+    "no interval 1": (
+        put("accuracy", value={"intervals": {"dataset": "d", "average_miou": {"2": 70}}}),
+        'average_miou: lacks interval "1"',
+    ),
+    "an interval in words": (
+        put("accuracy", value={"intervals": {"dataset": "d", "average_miou": {"1": 70, "two": 60}}}),
+        "average_miou: two: is no interval",
+    ),
+    "a share for percent": (
+        put("accuracy", value={"intervals": {"dataset": "d", "average_miou": {"1": 170}}}),
+        r"average_miou: 1: must be a number in 0\.\.100, not 170",
+    ),
+    "speed as text": (
+        put("accuracy", value={"intervals": INTERVALS, "speed_up": {"2": "fast"}}),
+        'speed_up: 2: must be a number in 0..1000, not "fast"',
+    ),
+    "threshold true": (
+        put("familiarity", value={"statistic": "mean_confidence", "threshold": True, "usual": [0.8, 0.9]}),
+        r"familiarity: threshold: must be a number in 0\.\.1, not true",
+    ),
+    "one usual": (
+        put("familiarity", value={"statistic": "mean_confidence", "threshold": 0.5, "usual": [0.8]}),
+        "familiarity: usual: must be a list of 2 to 2 entries",
+    ),
     "cost negative": (
         put("cost", "macs", "keyframe", value=-1),
         "cost: macs: keyframe: must be a whole number",
@@ -192,6 +221,30 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "hash a number": (put("graphs", "keyframe.onnx", value=5), r"keyframe\.onnx: must be a line of text"),
     "wrong hash": (put("graphs", "labels.onnx", value="0" * 64), r"labels\.onnx: its sha256 is not the one"),
 }
+
+
+class TestStated:
+    def test_accuracy_by_interval(self, folder: Path) -> None:
+        stated = {"intervals": INTERVALS, "speed_up": {"2": 1.8}, "by": ["anything"]}
+        edit(folder, put("accuracy", value=stated))
+        manifest = Bundle.open(folder).manifest
+        found = manifest.interval_accuracy
+        assert found is not None
+        assert (found.dataset, found.average_miou, found.minimum_miou) == ("CamVid", {1: 70, 2: 69.5}, {})
+        assert found.speed_up == {2: 1.8}
+        assert manifest.accuracy["by"] == ["anything"]
+
+    def test_free_form_is_left_alone(self, folder: Path) -> None:
+        manifest = Bundle.open(folder).manifest
+        assert manifest.interval_accuracy is None and manifest.familiarity is None
+        assert manifest.accuracy == {"camvid": {"test_miou": 12.5}}
+
+    def test_familiarity(self, folder: Path) -> None:
+        stated = {"statistic": "mean_confidence", "threshold": 0.86, "usual": [0.9, 0.95], "measured": {}}
+        edit(folder, put("familiarity", value=stated))
+        found = Bundle.open(folder).manifest.familiarity
+        assert found is not None
+        assert (found.statistic, found.threshold, found.usual) == ("mean_confidence", 0.86, (0.9, 0.95))
 
 
 def refused(folder: Path, message: str) -> None:

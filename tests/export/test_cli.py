@@ -39,6 +39,17 @@ def test_from_data_to_bundle(root: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert main(["export", *checkpoints, *target, *sizes]) == 5
     assert "--force" in capsys.readouterr().err
 
+    rule = {"statistic": "mean_confidence", "threshold": 0.8, "usual": [0.9, 0.95]}
+    survey, other = tmp_path / "survey.json", tmp_path / "other.json"
+    survey.write_text(json.dumps({"familiarity": [{"manifest": rule}]}))
+    other.write_text("{}")
+    again = ["export", *checkpoints, *target, *sizes, "--force", "--familiarity"]
+    assert main([*again, str(survey)]) == 0
+    assert json.loads((tmp_path / "bundle/manifest.json").read_text())["familiarity"] == rule
+    capsys.readouterr()
+    assert main([*again, str(other)]) == 3
+    assert "is not what `evaluate --familiarity" in capsys.readouterr().err
+
 
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),

@@ -72,7 +72,7 @@ class TestCityscapes:
         root = write_cityscapes(tmp_path / "a")
         path = root / "gtFine/train/aachen/aachen_000000_000019_gtFine_labelIds.png"
         cv2.imwrite(str(path), np.full((32, 64), 34, np.uint8))
-        with pytest.raises(InputError, match="unknown label id 34"):
+        with pytest.raises(InputError, match="holds the value 34"):
             cityscapes.load(root, "train")[0]
         path.unlink()
         with pytest.raises(InputError, match="missing"):

@@ -18,13 +18,8 @@ from gsvnet_export.data.stills import IGNORE
 from gsvnet_export.networks.propagation import FlowNetwork
 from gsvnet_export.training import keyframe, loop, propagation
 from gsvnet_export.training.augment import random_view
-from gsvnet_export.training.windows import (
-    ReferenceFlow,
-    camera_path,
-    flow_of_moves,
-    load_windows,
-    move_still,
-)
+from gsvnet_export.training.camera import CameraPath, MovedStill, SceneClasses, camera_path, closeness
+from gsvnet_export.training.windows import ReferenceFlow, load_windows
 from tests.export.datasets import write_camvid, write_clip
 
 GEOMETRY = Geometry(working=ShortSide(96), keyframe=Scaled((1, 2), 8))
@@ -156,37 +151,70 @@ def test_another_sky_changes_the_sky_alone() -> None:
         assert picture.min() >= 0 and picture.max() <= 1
 
 
-def test_camera_moves_labels_with_the_picture() -> None:
-    labels = np.zeros((90, 120), np.uint8)
-    labels[30:60, 40:80] = 5
-    image = np.repeat((labels * 40)[..., None], 3, 2).astype(np.uint8)
-    moves = camera_path(labels.shape, 5, np.random.default_rng(1))
-    pictures, maps = move_still(image, labels, moves)
-    assert len(pictures) == 5
-    for picture, moved in zip(pictures, maps, strict=True):
-        known = moved != 255
-        assert ((picture[..., 0] > 100) != (moved == 5))[known].mean() < 0.03
-    assert any(not np.array_equal(maps[0], later) for later in maps[1:])
+def street_still() -> tuple[np.ndarray, np.ndarray]:
+    """A road under a sky with a building beside it, a car and a pole on it: [120,160,3], [120,160] in NAMES' ids."""
+    labels = np.zeros((120, 160), np.uint8)
+    labels[60:] = 1
+    labels[20:66, 100:] = 2
+    labels[70:90, 40:70] = 3
+    labels[30:84, 84:87] = 4
+    texture = cv2.GaussianBlur(np.random.default_rng(0).random((120, 160, 3)).astype(np.float32), (0, 0), 2)
+    texture = cv2.normalize(texture, np.empty(0), 0, 50, cv2.NORM_MINMAX)
+    return (texture + labels[..., None] * 40).astype(np.uint8), labels
 
 
-def test_flow_of_moves_leads_back_to_the_frame_before() -> None:
-    rng = np.random.default_rng(5)
-    noise = cv2.GaussianBlur(rng.random((90, 120, 3)).astype(np.float32), (0, 0), 3)
-    image = cv2.normalize(noise, np.empty(0), 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
-    labels = np.zeros((90, 120), np.uint8)
-    moves = camera_path(labels.shape, 3, rng)
-    frames, maps = move_still(image, labels, moves)
-    flow = flow_of_moves(moves[2], moves[1], labels.shape, (90, 120))
-    assert np.abs(flow).mean() > 0.5
-    rows, columns = np.indices((90, 120), np.float32)
-    warped = cv2.remap(frames[1], columns + flow[0], rows + flow[1], cv2.INTER_LINEAR)
-    inside = (maps[2] != IGNORE) & (np.abs(flow).max(0) < 20)
-    inside[:, [0, -1]] = inside[[0, -1]] = False
-    error = np.abs(warped.astype(float) - frames[2])[inside].mean()
-    assert error < 0.3 * np.abs(frames[1].astype(float) - frames[2])[inside].mean()
-    coarse, size = flow_of_moves(moves[2], moves[1], labels.shape, (9, 12)), (12, 9)
-    shrunk = [cv2.resize(f, size, interpolation=cv2.INTER_AREA) / 10 for f in flow]
-    np.testing.assert_allclose(coarse, shrunk, atol=0.02)
+NAMES = ("Sky", "Road", "Building", "Car", "Pole")
+
+
+def test_closeness_follows_the_ground_that_things_stand_on() -> None:
+    _, labels = street_still()
+    close = closeness(labels, SceneClasses.of(NAMES))
+    assert (close[5] == 0).all() and (close >= 0).all()
+    ground = close[60:, 20]
+    assert (np.diff(ground) >= 0).all() and ground[-1] > 4 * ground[0] > 0
+    np.testing.assert_allclose(
+        close[75, 55], close[92, 20], rtol=0.1
+    )  # the car: as near as the road under its wheels
+    np.testing.assert_allclose(close[40, 85], close[85, 20], rtol=0.1)  # all of the pole: as near as its foot
+    assert close[30, 130] < close[75, 55]  # the building: farther than the car
+
+
+@pytest.mark.parametrize("drive", [False, True])
+def test_moved_stills_have_exact_labels_and_motion(drive: bool) -> None:
+    image, labels = street_still()
+    rng = np.random.default_rng(1)
+    path = camera_path(labels.shape, 4, rng, drive=drive)
+    if drive:
+        path = CameraPath(maps=path.maps, driven_m=(0.0, 0.5, 1.0, 1.5))
+    moved = MovedStill(image, labels, path, SceneClasses.of(NAMES), rng)
+    views = [moved.view(k) for k in range(4)]
+    rows, columns = np.indices(labels.shape, np.float32)
+    for k in (1, 2, 3):
+        (before, _), (picture, seen) = views[k - 1 : k + 1]
+        known = seen != IGNORE
+        assert known.mean() > 0.6
+        assert (np.abs(picture.mean(2) // 40 - seen) > 0.5)[known].mean() < 0.12  # between classes alone
+        flow = moved.flow(k, labels.shape)
+        assert np.nanmax(np.abs(flow)) > 0.5
+        carried = cv2.remap(before, columns + flow[0], rows + flow[1], cv2.INTER_LINEAR)
+        inside = known & np.isfinite(flow).all(0)
+        inside[:6] = inside[-6:] = inside[:, :6] = inside[:, -6:] = False
+        error = np.abs(carried.astype(float) - picture)[inside].mean()
+        assert error < 0.5 * np.abs(before.astype(float) - picture)[inside].mean()
+    if not drive:  # one smooth motion: coarse cells see its mean
+        flow, coarse = moved.flow(2, labels.shape), moved.flow(2, (12, 16))
+        shrunk = [cv2.resize(f, (16, 12), interpolation=cv2.INTER_AREA) / 10 for f in flow]
+        np.testing.assert_allclose(coarse, shrunk, atol=0.02)
+
+
+def test_near_things_move_faster_than_far_ones() -> None:
+    image, labels = street_still()
+    still = (np.eye(3),) * 2
+    path, rng = CameraPath(maps=still, driven_m=(0.0, 1.0)), np.random.default_rng(4)
+    moved = MovedStill(image, labels, path, SceneClasses(ground=(1,), sky=(0,), movers=()), rng)
+    speed = np.hypot(*moved.flow(1, labels.shape))
+    assert np.nanmax(speed[:15]) == 0  # the sky
+    assert np.nanmedian(speed[110]) > 3 * np.nanmedian(speed[65])  # the road, near and far
 
 
 def test_reference_flow_sees_a_shift_and_knows_where_it_does_not() -> None:

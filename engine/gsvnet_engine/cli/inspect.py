@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from gsvnet_engine.errors import UsageError
 
 if TYPE_CHECKING:
-    from gsvnet_engine.bundle import Bundle
+    from gsvnet_engine.bundle import Bundle, Manifest
     from gsvnet_engine.geometry import Size
 
 INTERVALS = (1, 2, 3, 4, 5)
@@ -75,6 +76,8 @@ def describe(bundle: "Bundle", size: "Size | None") -> dict[str, Any]:
         "cost": _cost(bundle, at),
         "trained_on": list(manifest.trained_on),
         "accuracy": dict(manifest.accuracy),
+        "recommendation": _recommendation(manifest),
+        "familiarity": None if manifest.familiarity is None else asdict(manifest.familiarity),
         "graphs": {
             name: {"bytes": len(bundle.graph(name)), "sha256": digest}
             for name, digest in manifest.graphs.items()
@@ -85,6 +88,22 @@ def describe(bundle: "Bundle", size: "Size | None") -> dict[str, Any]:
 def license_meaning(spdx: str) -> str:
     """What an SPDX identifier means for a user, in plain words."""
     return _LICENSES.get(spdx, "see the licence of that name, and the licence file in the bundle")
+
+
+def _recommendation(manifest: "Manifest") -> dict[str, Any] | None:
+    from gsvnet_engine.recommend import of_manifest
+
+    found = of_manifest(manifest)
+    if found is None:
+        return None
+    return {
+        "interval": found.chosen.interval,
+        "sentence": found.sentence(),
+        "others": found.others(),
+        "limit": found.limit,
+        "most_points": found.most_points,
+        "choices": [asdict(choice) for choice in found.choices],
+    }
 
 
 def _cost(bundle: "Bundle", at: "Size") -> dict[str, Any] | None:
@@ -117,9 +136,24 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     yield f"trained on  {'; '.join(facts['trained_on']) or 'not stated'}"
     yield "accuracy    " + ("" if facts["accuracy"] else "not stated")
     yield from _nested(facts["accuracy"], "  ")
+    yield from _advice_lines(facts)
     yield f"classes     {len(facts['classes'])}"
     for number, info in enumerate(facts["classes"]):
         yield "  {:>3}  #{:02x}{:02x}{:02x}  {}".format(number, *info["color"], info["name"])
+
+
+def _advice_lines(facts: dict[str, Any]) -> Iterator[str]:
+    advice, familiarity = facts["recommendation"], facts["familiarity"]
+    if advice is not None:
+        yield f"advice      for {advice['limit']}: {_printable(advice['sentence'])}"
+        if advice["others"]:
+            yield f"            {advice['others']}"
+    if familiarity is not None:
+        low, high = familiarity["usual"]
+        yield (
+            f"familiar    {_printable(familiarity['statistic'])} usually {low:.2f}..{high:.2f}; "
+            f"run warns below {familiarity['threshold']:.2f}"
+        )
 
 
 def _cost_lines(cost: dict[str, Any] | None) -> Iterator[str]:

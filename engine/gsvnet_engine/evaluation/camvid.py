@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gsvnet_engine.errors import InputError
+from gsvnet_engine.evaluation.dataset import Labels, read_labels, read_picture
 from gsvnet_engine.frames import Frame
 
 CLASSES = (
@@ -37,27 +35,20 @@ class Still:
     sequence: str
     number: int | None
 
-    def read(self, index: int = 0) -> tuple[Frame, NDArray[np.uint8]]:
-        """The picture, as frame `index`, and its labels [H,W] uint8. Raises InputError, naming file and rule."""
-        import cv2
+    @property
+    def name(self) -> str:
+        return str(self.image)
 
-        picture = cv2.imread(str(self.image), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise InputError(f"{self.image}: not a picture that can be read; restore it from the data set")
-        labels = cv2.imread(str(self.labels), cv2.IMREAD_UNCHANGED)
-        if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
-            raise InputError(f"{self.labels}: not a one-channel 8-bit PNG, as labels must be; restore it")
-        if labels.shape != picture.shape[:2]:
-            raise InputError(
-                f"{self.labels}: is {_shown(labels.shape)} where its picture is {_shown(picture.shape)}; "
-                "the two must be of one size"
-            )
+    def read(self, index: int = 0) -> tuple[Frame, Labels]:
+        """The picture, as frame `index`, and its labels [H,W] uint8. Raises InputError, naming file and rule."""
+        frame = read_picture(self.image, index)
+        labels = read_labels(self.labels, (frame.height, frame.width))
         if labels.max() > UNLABELLED:
             raise InputError(
                 f"{self.labels}: holds the value {labels.max()}; labels are 0..{UNLABELLED - 1} and "
                 f"{UNLABELLED} (unlabelled)"
             )
-        return Frame.from_bgr(np.asarray(picture, np.uint8), index=index), np.asarray(labels, np.uint8)
+        return frame, labels
 
 
 @dataclass(frozen=True)
@@ -66,6 +57,8 @@ class CamVid:
 
     split: str
     stills: Sequence[Still]
+    name = "CamVid"
+    classes = CLASSES
 
     @classmethod
     def open(cls, root: Path, split: str) -> "CamVid":
@@ -75,7 +68,10 @@ class CamVid:
         """
         folder = next((f for f in (root / split, root / "camvid" / split) if f.is_dir()), None)
         if folder is None:
-            raise InputError(f"{root}: holds neither {split}/ nor camvid/{split}/; give CamVid's folder")
+            raise InputError(
+                f"{root}: holds neither {split}/ nor camvid/{split}/; give CamVid's folder, or Cityscapes' "
+                "(leftImg8bit_sequence/ or leftImg8bit/, and gtFine/)"
+            )
         images, labels = _files(folder / "images", _SUFFIXES), _files(folder / "labels", (".png",))
         if not images:
             raise InputError(f"{folder / 'images'}: holds no picture ({', '.join(_SUFFIXES)})")
@@ -92,7 +88,16 @@ class CamVid:
         return cls(split, tuple(stills))
 
     @property
-    def is_run(self) -> bool:
+    def source(self) -> str:
+        return str(self.stills[0].labels.parent)
+
+    def clips(self, longest: int, max_frames: int | None = None) -> list[Sequence[Still]]:
+        """A run is one clip, stills are one each."""
+        stills = self.stills[:max_frames]
+        return [stills] if self.is_video else [[still] for still in stills]
+
+    @property
+    def is_video(self) -> bool:
         """Whether the pictures are consecutive video: one sequence, frame numbers at one constant step."""
         numbers = [still.number for still in self.stills]
         if len({still.sequence for still in self.stills}) != 1 or len(numbers) < 2:
@@ -119,7 +124,3 @@ def _still(image: Path, labels: Path) -> Still:
     sequence, _, number = image.stem.rpartition("_")
     is_number = number.isascii() and number.isdigit()
     return Still(image=image, labels=labels, sequence=sequence, number=int(number) if is_number else None)
-
-
-def _shown(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"

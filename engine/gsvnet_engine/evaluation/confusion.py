@@ -50,6 +50,11 @@ class Confusion:
         present = self.counts.sum(1) > 0
         return float(self.iou()[present].mean()) if present.any() else float("nan")
 
+    def agreement(self) -> float:
+        """Share (0..1) of the labelled pixels whose label is the predicted one; NaN without any."""
+        total = self.counts.sum()
+        return float(np.trace(self.counts) / total) if total else float("nan")
+
     def absent(self) -> list[int]:
         """The classes without one pixel of ground truth: no part of `miou`."""
         return [int(index) for index in np.flatnonzero(self.counts.sum(1) == 0)]

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +27,9 @@ def command(
     accuracy: Annotated[
         Path | None, typer.Option(help="JSON file of measured accuracy, copied into the manifest.")
     ] = None,
+    familiarity: Annotated[
+        Path | None, typer.Option(help="What `evaluate --familiarity ... --json` printed, as a file.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the bundle in an existing folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
@@ -36,16 +39,18 @@ def command(
     from gsvnet_export.cli.options import geometry
 
     sizes = geometry(short_side, keyframe_scale)
+    surveyed = _json_of(familiarity)
     try:
-        measured_accuracy = json.loads(accuracy.read_text()) if accuracy else None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{accuracy}: not a JSON file that can be read ({error})") from error
+        rule = surveyed["familiarity"][0]["manifest"] if familiarity else None
+    except (KeyError, IndexError, TypeError) as error:
+        raise InputError(f"{familiarity}: is not what `evaluate --familiarity ... --json` prints") from error
     options = ExportOptions(
         name=name or output.resolve().name,
         geometry=sizes,
         license=license_id,
         interval=interval,
-        accuracy=measured_accuracy,
+        accuracy=_json_of(accuracy),
+        familiarity=rule,
     )
     bundle, measured = export_bundle(keyframe, propagation, output, options, force=force)
     size = sum(path.stat().st_size for path in output.glob("*.onnx"))
@@ -54,3 +59,13 @@ def command(
     else:
         figures = ", ".join(f"{name} {value:.2g}" for name, value in vars(measured).items())
         print(f"{bundle.path}: {size / 1e6:.1f} MB, verified against torch ({figures})", file=sys.stderr)
+
+
+def _json_of(path: Path | None) -> Any:
+    """The file's value; None without one. InputError where it cannot be read."""
+    from gsvnet_engine.errors import InputError
+
+    try:
+        return None if path is None else json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a JSON file that can be read ({error})") from error

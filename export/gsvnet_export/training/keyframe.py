@@ -101,11 +101,12 @@ def class_weights(frequencies: NDArray[np.float64]) -> Tensor:
 
 
 def scores_loss(
-    scores: Tensor, labels: Tensor, weights: Tensor, lovasz: float = 0.0, phase: int = 0
+    scores: Tensor, labels: Tensor, weights: Tensor | None, lovasz: float = 0.0, phase: int = 0
 ) -> Tensor:
-    """Class-weighted cross entropy of scores [N,C,a,b], brought to the labels' size [N,h,w] as at run time.
+    """Cross entropy of scores [N,C,a,b], brought to the labels' size [N,h,w] as at run time.
 
-    lovasz: weight of the Lovász-softmax term, of every fourth pixel each way; `phase` 0..15 says of which.
+    weights: [C], of the classes. lovasz: weight of the Lovász-softmax term, of every fourth pixel each way; `phase`
+    0..15 says of which.
     """
     full = F.interpolate(scores.float(), size=labels.shape[1:], mode="bilinear", align_corners=False)
     loss = F.cross_entropy(full, labels, weight=weights, ignore_index=IGNORE)

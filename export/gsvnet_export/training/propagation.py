@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gsvnet_engine.evaluation.confusion import Confusion
-from gsvnet_export.data.stills import IGNORE
+from gsvnet_export.data.stills import class_frequencies
 from gsvnet_export.networks.operations import label_upsample
 from gsvnet_export.networks.propagation import Propagation, PropagationConfig
+from gsvnet_export.training.keyframe import class_weights, scores_loss
 from gsvnet_export.training.loop import LoopOptions, cosine, train
 from gsvnet_export.training.windows import FRAMES, STRIDES, ClipCache, Float32, StillWindows, Windows
 
@@ -24,7 +25,7 @@ from gsvnet_export.training.windows import FRAMES, STRIDES, ClipCache, Float32, 
 class PropagationRecipe:
     """Everything that decides a training of PF besides N and the data."""
 
-    steps: int = 1500
+    steps: int = 2400
     batch: int = 8
     crop: tuple[int, int] = (72, 96)  # cells
     optimizer: str = "adamw"
@@ -38,6 +39,8 @@ class PropagationRecipe:
     supervise_every_step: bool = True  # the loss counts every step of the window, not its last alone
     flow_weight: float = 0.5  # of the flow's own loss: exact motion of stills, DIS on clips
     intra_weight: float = 0.25  # of f's own loss as a segmentation of the frame
+    class_weighted: bool = True  # the cross entropy on stills, as in N's own training
+    lovasz: float = 0.5  # on stills, as in N's own training
     colour: float = 1.0
     ema: float = 0.995
     seed: int = 0
@@ -63,6 +66,8 @@ PRESETS = {
         supervise_every_step=False,
         flow_weight=0.0,
         intra_weight=0.0,
+        class_weighted=False,
+        lovasz=0.0,
         colour=0.0,
         ema=0.0,
         refined=False,
@@ -74,10 +79,11 @@ PRESETS["smoke"] = replace(PRESETS["best"], steps=6, batch=2, crop=(16, 24))
 
 @dataclass(frozen=True)
 class Batch:
-    """pictures [K+1,N,3,h,w], first scores [N,C,h,w], flows [K,N,2,h,w] in cells with NaN where unknown; targets of the
-    N_c clip windows (scores [K,N_c,C,h,w]) and of the N_s still windows behind them (labels [K,N_s,H,W], int64 with
-    IGNORE)."""
+    """Of one training step: pictures [K+1,N,3,h,w], first scores [N,C,h,w], flows [K,N,2,h,w] in cells with NaN where
+    unknown; targets of the N_c clip windows (scores [K,N_c,C,h,w]) and of the N_s still windows behind them (labels
+    [K,N_s,H,W], int64 with IGNORE)."""
 
+    step: int
     pictures: Tensor
     scores: Tensor
     flows: Tensor
@@ -106,6 +112,7 @@ def draw(step: int, recipe: PropagationRecipe, clips: list[ClipCache], stills: S
         flows.append(motion)
         labels.append(moved)
     return Batch(
+        step,
         torch.from_numpy(np.stack(pictures, 1)),
         torch.from_numpy(np.stack(first)),
         torch.from_numpy(np.stack(flows, 1)),
@@ -193,9 +200,30 @@ def _relight(pictures: NDArray[Any], rng: np.random.Generator, strength: float) 
     return lit
 
 
-def window_loss(model: Propagation, batch: Batch, recipe: PropagationRecipe) -> Tensor:
-    """Mean over steps of: KL to the teacher's scores on clip windows, cross entropy to the labels on still windows, for
-    S_t and (weighed) for f; and (weighed) the flow's distance from the motion where that is known."""
+@dataclass(frozen=True, kw_only=True)
+class SegmentationLoss:
+    """What S_t, and f, are measured by: distillation on clip windows plus N's own training loss on still windows."""
+
+    class_weights: Tensor | None  # [C] float32
+    lovasz: float
+
+    def __call__(self, scores: Tensor, batch: Batch, k: int) -> Tensor:
+        """Of scores [N,C,h,w] for frame k + 1."""
+        of_clips = batch.teacher.shape[1]
+        loss = scores.new_zeros(())
+        if of_clips:
+            loss = loss + _distillation(scores[:of_clips], batch.teacher[k])
+        if of_clips < len(scores):
+            labels, phase = batch.labels[k], batch.step % 16
+            loss = loss + scores_loss(scores[of_clips:], labels, self.class_weights, self.lovasz, phase)
+        return loss
+
+
+def window_loss(
+    model: Propagation, batch: Batch, recipe: PropagationRecipe, segmentation: SegmentationLoss
+) -> Tensor:
+    """Mean over steps of the segmentation loss of S_t and (weighed) of f, and (weighed) of the flow's distance from the
+    motion where that is known."""
     scores, losses = batch.scores, []
     length = len(batch.pictures) - 1
     for k in range(length):
@@ -203,23 +231,12 @@ def window_loss(model: Propagation, batch: Batch, recipe: PropagationRecipe) -> 
             step = model.step(batch.pictures[k + 1], batch.pictures[k], scores)
         scores = step.scores.float()
         if recipe.supervise_every_step or k == length - 1:
-            losses.append(_segmentation_loss(scores, batch, k))
+            losses.append(segmentation(scores, batch, k))
             if recipe.intra_weight and step.intra is not None:
-                losses.append(recipe.intra_weight * _segmentation_loss(step.intra.float(), batch, k))
+                losses.append(recipe.intra_weight * segmentation(step.intra.float(), batch, k))
         if recipe.flow_weight:
             losses.append(recipe.flow_weight * _flow_loss(step.flow.float(), batch.flows[k]))
     return torch.stack(losses).sum() / (length if recipe.supervise_every_step else 1)
-
-
-def _segmentation_loss(scores: Tensor, batch: Batch, k: int) -> Tensor:
-    """Of scores [N,C,h,w] for frame k + 1: distillation on clip windows plus cross entropy on still windows."""
-    of_clips = batch.teacher.shape[1]
-    loss = scores.new_zeros(())
-    if of_clips:
-        loss = loss + _distillation(scores[:of_clips], batch.teacher[k])
-    if of_clips < len(scores):
-        loss = loss + _supervised(scores[of_clips:], batch.labels[k])
-    return loss
 
 
 def _flow_loss(flow: Tensor, truth: Tensor) -> Tensor:
@@ -233,12 +250,6 @@ def _distillation(scores: Tensor, teacher: Tensor) -> Tensor:
     """Mean over cells of KL(teacher || PF), in nats; scores, teacher: [N,C,h,w]."""
     divergence = F.kl_div(scores.log_softmax(1), teacher.log_softmax(1), reduction="none", log_target=True)
     return divergence.sum(1).mean()
-
-
-def _supervised(scores: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy at the labels' own size, as accuracy is measured."""
-    full = F.interpolate(scores, size=labels.shape[1:], mode="bilinear", align_corners=False)
-    return F.cross_entropy(full, labels, ignore_index=IGNORE)
 
 
 @torch.inference_mode()
@@ -304,6 +315,10 @@ def train_propagation(
     )
     model = Propagation(config)
     rest, tails = held_out_tail(windows.clips)
+    weights = None
+    if recipe.class_weighted and windows.stills is not None:
+        weights = class_weights(class_frequencies(windows.stills.stills, classes))
+    segmentation = SegmentationLoss(class_weights=weights, lovasz=recipe.lovasz)
 
     def measure(ema: nn.Module) -> dict[str, float]:
         assert isinstance(ema, Propagation)
@@ -322,7 +337,7 @@ def train_propagation(
         model,
         described,
         _optimizer(model, recipe),
-        lambda batch: window_loss(model, batch, recipe),
+        lambda batch: window_loss(model, batch, recipe, segmentation),
         lambda step: draw(step, recipe, rest, windows.stills),
         measure,
         LoopOptions(steps=recipe.steps, lr_at=_schedule(recipe), ema=recipe.ema),

@@ -9,7 +9,6 @@ their scores kept in memory-mapped arrays beside the run.
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,8 @@ from gsvnet_engine.geometry import Geometry
 from gsvnet_engine.video import open_source
 from gsvnet_export.data.clips import training_clips
 from gsvnet_export.data.datasets import load_labelled
-from gsvnet_export.data.stills import IGNORE, Image, Labels, Stills
+from gsvnet_export.data.stills import Labels, Stills
+from gsvnet_export.training.camera import MovedStill, SceneClasses, camera_path
 
 Float32 = NDArray[np.float32]
 # (keyframe picture [1,3,H',W'], grid (h, w)) -> scores [C,h,w]
@@ -57,33 +57,45 @@ class ClipCache:
 
 
 def cache_clip(clip: Path, folder: Path, teacher: Teacher, geometry: Geometry, key: str) -> ClipCache:
-    """Decode `clip` once, run the teacher on every frame, keep both in `folder`; later calls map what is there.
+    """Decode `clip`, run the teacher on every frame, keep all in `folder`; later calls map what is there.
 
-    `key` names the teacher: another teacher gets other files.
+    `key` names the teacher: another teacher gets other scores, but pictures and motion are made once.
     """
-    stem = f"{clip.stem}-{_digest(key, str(clip.stat().st_size), str(geometry))}"
-    paths = {part: folder / f"{stem}.{part}.npy" for part in ("pictures", "scores", "flows")}
-    if not all(path.exists() for path in paths.values()):
+    stem = f"{clip.stem}-{_digest(str(clip.stat().st_size), str(geometry))}"
+    pictures, flows = _kept(folder, stem, ("pictures", "flows"), lambda: _filmed(clip, geometry))
+    (scores,) = _kept(folder, f"{stem}-{key}", ("scores",), lambda: _taught(clip, geometry, teacher))
+    return ClipCache(clip.stem, pictures, scores, flows)
+
+
+def _kept(
+    folder: Path, stem: str, parts: Sequence[str], rows: Callable[[], Iterator[tuple[NDArray[Any], ...]]]
+) -> list[NDArray[Any]]:
+    """What `rows` yields, stacked by column into files of `folder`, each mapped; made where a file is missing."""
+    paths = [folder / f"{stem}.{part}.npy" for part in parts]
+    if not all(path.exists() for path in paths):
         folder.mkdir(parents=True, exist_ok=True)
-        columns = zip(*_clip_frames(clip, teacher, geometry), strict=True)
-        for path, column in zip(paths.values(), columns, strict=True):
+        for path, column in zip(paths, zip(*rows(), strict=True), strict=True):
             partial = path.with_suffix(".partial.npy")
             np.save(partial, np.stack(column))
             partial.replace(path)
-    return ClipCache(clip.stem, *(np.load(path, mmap_mode="r") for path in paths.values()))
+    return [np.load(path, mmap_mode="r") for path in paths]
 
 
-def _clip_frames(
-    clip: Path, teacher: Teacher, geometry: Geometry
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float16], NDArray[np.float16]]]:
+def _filmed(clip: Path, geometry: Geometry) -> Iterator[tuple[NDArray[Any], ...]]:
     motion = ReferenceFlow()
     with open_source(clip) as source:
         for frame in source:
             sizes = geometry.plan(frame.height, frame.width)
-            current = prepare.current(frame, sizes.grid)[0]
-            picture = prepare.keyframe(frame, sizes.keyframe)
-            scores, flows = teacher(picture, sizes.grid), motion.push(picture[0], sizes.grid)
-            yield np.round(current * 255).astype(np.uint8), scores.astype(np.float16), flows
+            picture = prepare.current(frame, sizes.grid)[0]
+            flows = motion.push(prepare.keyframe(frame, sizes.keyframe)[0], sizes.grid)
+            yield np.round(picture * 255).astype(np.uint8), flows
+
+
+def _taught(clip: Path, geometry: Geometry, teacher: Teacher) -> Iterator[tuple[NDArray[Any], ...]]:
+    with open_source(clip) as source:
+        for frame in source:
+            sizes = geometry.plan(frame.height, frame.width)
+            yield (teacher(prepare.keyframe(frame, sizes.keyframe), sizes.grid).astype(np.float16),)
 
 
 class ReferenceFlow:
@@ -134,118 +146,69 @@ class ReferenceFlow:
 
 
 class StillWindows:
-    """`variants` windows for each still; all but the teacher's scores is made again from the seed when asked for."""
+    """`variants` windows for each still, moved by a synthetic camera; kept in files once they are made.
+
+    What the camera saw does not depend on the teacher: only the teacher's scores of the first frames are its own.
+    """
 
     def __init__(
         self,
         stills: Stills,
+        classes: SceneClasses,
         folder: Path,
-        teacher: Teacher,
         geometry: Geometry,
-        key: str,
         variants: int,
         seed: int,
     ) -> None:
-        self.stills, self.geometry, self.variants, self.seed = stills, geometry, variants, seed
-        path = (
-            folder / f"stills-{_digest(key, *stills.names, str((variants, seed)), str(geometry))}.scores.npy"
-        )
-        if not path.exists():
-            scores = np.stack([self._teach(index, teacher) for index in range(len(self))])
-            folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial.npy")
-            np.save(partial, scores)
-            partial.replace(path)
-        self.scores: NDArray[np.float16] = np.load(path, mmap_mode="r")
+        self.stills, self.classes, self.geometry = stills, classes, geometry
+        self.variants, self.seed = variants, seed
+        self._folder = folder
+        self._name = f"stills-{_digest(*stills.names, str((variants, seed, classes)), str(geometry))}"
+        frames = (self._filmed(index) for index in range(len(self)))
+        parts = ("pictures", "labels", "flows")
+        self._pictures, self._labels, self._flows = _kept(folder, self._name, parts, lambda: frames)
+        self.scores: NDArray[np.float16] = np.empty((0, 0, *self._pictures.shape[3:]), np.float16)
+
+    def teach(self, teacher: Teacher, key: str) -> "StillWindows":
+        """Run the teacher that `key` names on every window's first frame; gives self."""
+        rows = ((self._taught(index, teacher),) for index in range(len(self)))
+        (self.scores,) = _kept(self._folder, f"{self._name}-{key}", ("scores",), lambda: rows)
+        return self
 
     def __len__(self) -> int:
         return len(self.stills) * self.variants
 
     def __getitem__(self, index: int) -> tuple[Float32, Float32, Labels, Float32]:
-        """(pictures [5,3,h,w] in 0..1, scores of the first frame [C,h,w], labels [5,H,W] with IGNORE outside,
-        flows [5,2,h,w] in cells, of each frame back to the one before; NaN in the first)."""
-        frames, labels, moves = self._moved(index)
-        pictures = [self._current(frame) for frame in frames]
-        grid = self.scores.shape[2:]
-        flows = [np.full((2, *grid), np.nan, np.float32)]
-        flows += [flow_of_moves(now, before, labels[0].shape, grid) for before, now in pairwise(moves)]
-        return np.stack(pictures), self.scores[index].astype(np.float32), np.stack(labels), np.stack(flows)
+        """(pictures [5,3,h,w] in 0..1, scores of the first frame [C,h,w], labels [5,H,W] with IGNORE where unknown,
+        flows [5,2,h,w] in cells, of each frame back to the one before; NaN where unknown, as in the first)."""
+        pictures = self._pictures[index].astype(np.float32) / np.float32(255)
+        return (
+            pictures,
+            self.scores[index].astype(np.float32),
+            self._labels[index],
+            self._flows[index].astype(np.float32),
+        )
 
-    def _moved(
-        self, index: int, frames: int = FRAMES
-    ) -> tuple[list[Image], list[Labels], list[NDArray[np.float64]]]:
+    def _filmed(self, index: int) -> tuple[NDArray[np.uint8], Labels, NDArray[np.float16]]:
+        """Of one window: pictures [5,3,h,w] (times 255), labels [5,H,W], flows [5,2,h,w]."""
+        moved = self._moved(index)
+        grid = self.geometry.plan(*self.stills[0][1].shape).grid
+        frames, labels = zip(*(moved.view(k) for k in range(FRAMES)), strict=True)
+        pictures = [np.round(prepare.current(Frame.from_rgb(frame), grid)[0] * 255) for frame in frames]
+        flows = [np.full((2, *grid), np.nan), *(moved.flow(k, grid) for k in range(1, FRAMES))]
+        return np.stack(pictures).astype(np.uint8), np.stack(labels), np.stack(flows).astype(np.float16)
+
+    def _moved(self, index: int) -> MovedStill:
+        """Every third variant of a still is zoomed and shifted as a whole, the others are driven into."""
         image, labels = self.stills[index // self.variants]
         rng = np.random.default_rng([self.seed, index])
-        moves = camera_path(labels.shape, frames, rng)
-        return *move_still(image, labels, moves), moves
+        path = camera_path(labels.shape, FRAMES, rng, drive=index % self.variants % 3 > 0)
+        return MovedStill(image, labels, path, self.classes, rng)
 
-    def _current(self, image: Image) -> Float32:
-        frame = Frame.from_rgb(image)
-        current: Float32 = prepare.current(frame, self.geometry.plan(frame.height, frame.width).grid)[0]
-        return current
-
-    def _teach(self, index: int, teacher: Teacher) -> NDArray[np.float16]:
-        frame = Frame.from_rgb(self._moved(index, frames=1)[0][0])
+    def _taught(self, index: int, teacher: Teacher) -> NDArray[np.float16]:
+        frame = Frame.from_rgb(self._moved(index).view(0)[0])
         sizes = self.geometry.plan(frame.height, frame.width)
         return teacher(prepare.keyframe(frame, sizes.keyframe), sizes.grid).astype(np.float16)
-
-
-def camera_path(size: Sequence[int], frames: int, rng: np.random.Generator) -> list[NDArray[np.float64]]:
-    """`frames` maps [3,3] from the still's pixels to those of frame k: a steady zoom, pan and roll with a little shake.
-
-    Rates a frame, of a 480x360 picture: zoom -1 to 5 %, pan up to 8 pixels (a turn) and 2 up or down, roll 0.6 degrees.
-    """
-    height, width = size
-    centre = np.array([width * rng.uniform(0.25, 0.75), height * rng.uniform(0.3, 0.6)])
-    zoom = rng.uniform(-0.01, 0.05)
-    pan = np.array([rng.normal(0, 0.006) * width, rng.normal(0, 0.002) * height]).clip(
-        -width / 60, width / 60
-    )
-    roll = np.radians(rng.normal(0, 0.2)).clip(-0.01, 0.01)
-    closer = rng.uniform(1.0, 1.35)
-    maps = []
-    for k in range(frames):
-        shake = rng.normal(0, 0.0007, 2) * width
-        s, a = closer * (1 + zoom) ** k, roll * k
-        linear = s * np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
-        maps.append(
-            np.vstack([np.column_stack([linear, centre - linear @ centre + pan * k + shake]), [0, 0, 1]])
-        )
-    return maps
-
-
-def move_still(
-    image: Image, labels: Labels, moves: Sequence[NDArray[np.float64]]
-) -> tuple[list[Image], list[Labels]]:
-    """The still as each map shows it; pictures mirrored at the border, labels IGNORE there."""
-    size = (labels.shape[1], labels.shape[0])
-    pictures = [
-        cv2.warpPerspective(image, m, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).astype(
-            np.uint8
-        )
-        for m in moves
-    ]
-    maps = [
-        cv2.warpPerspective(
-            labels, m, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=(IGNORE,)
-        ).astype(np.uint8)
-        for m in moves
-    ]
-    return pictures, maps
-
-
-def flow_of_moves(
-    now: NDArray[np.float64], before: NDArray[np.float64], size: Sequence[int], grid: Sequence[int]
-) -> Float32:
-    """Maps [3,3] of two frames of a moved still of `size` -> the exact motion back, [2,h,w] in cells of `grid`."""
-    ratio = np.array([size[1] / grid[1], size[0] / grid[0]])  # pixels a cell
-    rows, columns = np.indices(grid, np.float64)
-    pixels = np.stack(
-        [(columns + 0.5) * ratio[0] - 0.5, (rows + 0.5) * ratio[1] - 0.5, np.ones_like(rows)], -1
-    )
-    moved = pixels @ (before @ np.linalg.inv(now)).T
-    motion = (moved[..., :2] / moved[..., 2:] - pixels[..., :2]) / ratio
-    return np.ascontiguousarray(motion.transpose(2, 0, 1)).astype(np.float32)
 
 
 def _digest(*parts: str) -> str:
@@ -272,15 +235,23 @@ def load_windows(
     sources = [f"windows of the clips {', '.join(clip.name for clip in clips)}, unlabelled"]
     stills = held_out = None
     if with_stills:
-        labelled = load_labelled("camvid", root)
-        stills = StillWindows(labelled.train, cache, teacher, geometry, key, variants=3, seed=0)
-        held_out = StillWindows(labelled.held_out, cache, teacher, geometry, key, variants=2, seed=1)
+        stills, held_out = (part.teach(teacher, key) for part in still_windows(root, geometry, cache))
         sources.append("CamVid train stills moved by a synthetic camera")
     return Windows(
         clips=clips,
         stills=stills,
         held_out_stills=held_out,
         description={"sources": sources, "teacher": key},
+    )
+
+
+def still_windows(root: Path, geometry: Geometry, cache: Path) -> tuple[StillWindows, StillWindows]:
+    """Of root/camvid's training stills, and of the slice of them that is only measured."""
+    labelled = load_labelled("camvid", root)
+    scene = SceneClasses.of([c["name"] for c in labelled.description["classes"]])
+    return (
+        StillWindows(labelled.train, scene, cache, geometry, variants=3, seed=0),
+        StillWindows(labelled.held_out, scene, cache, geometry, variants=3, seed=1),
     )
 
 

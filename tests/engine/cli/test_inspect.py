@@ -66,6 +66,23 @@ class TestInspect:
         assert main(["inspect", str(folder)]) == 0
         assert capsys.readouterr().out.count("not stated") == 3
 
+    def test_what_it_recommends_and_knows(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        miou = {"1": 70, "2": 69.5, "3": 60}
+        accuracy = {"intervals": {"dataset": "CamVid", "average_miou": miou}}
+        familiarity = {"statistic": "mean_confidence", "threshold": 0.86, "usual": [0.9, 0.95]}
+        folder = toy_bundle.write(tmp_path, accuracy=accuracy, familiarity=familiarity)
+        facts = inspected(capsys, str(folder))
+        assert facts["recommendation"]["interval"] == 2
+        assert facts["recommendation"]["choices"][2]["points"] == 10
+        assert facts["familiarity"]["threshold"] == 0.86
+        assert main(["inspect", str(folder)]) == 0
+        text = capsys.readouterr().out
+        assert (
+            "for a loss of 1.0 point of mIoU at most: l=2 costs 0.5 points and runs 1.8 times faster" in text
+        )
+        assert "l=3 costs 10.0 points" in text
+        assert "mean_confidence usually 0.90..0.95; run warns below 0.86" in text
+
     def test_free_text_cannot_steer_the_terminal(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

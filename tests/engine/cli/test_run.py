@@ -130,6 +130,35 @@ class TestRun:
         with av.open(str(tmp_path / "o.mp4")) as container:
             assert (container.streams.video[0].width, container.streams.video[0].height) == (128, 48)
 
+    def test_what_the_interval_gained(
+        self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        media.write_video(tmp_path / "road.mp4", frames=6)
+        line = "at interval 3 this run's networks were "
+        assert run("road.mp4", "-o", "o.jsonl") == 0
+        assert capsys.readouterr().err.count(line) == 1
+        assert run("road.mp4", "-o", "p.jsonl", "--json", "-q") == 0
+        captured = capsys.readouterr()
+        assert captured.err == "" and json.loads(captured.out)["recommendation"][0].startswith(line)
+
+    def test_an_unfamiliar_input_is_warned_of_once(
+        self, toy: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        rule = {"statistic": "mean_confidence", "threshold": 1, "usual": [1, 1]}
+        strict = toy_bundle.write(tmp_path / "strict", familiarity=rule)
+        for name, frames in (("short.mp4", 2), ("ends.mp4", 5), ("long.mp4", 14)):
+            media.write_video(tmp_path / name, frames=frames)
+        given = "short.mp4", "ends.mp4", "long.mp4", "--bundle", strict, "--interval", 1, "-o", "{stem}.jsonl"
+        assert run(*given, "--json", "-q") == 0
+        captured = capsys.readouterr()
+        said = captured.err.splitlines()
+        assert [line.split(": this video looks unlike what toy")[0] for line in said] == [
+            "warning: ends.mp4",
+            "warning: long.mp4",
+        ]
+        found = [report["unfamiliar"] for report in json.loads(captured.out)["inputs"]]
+        assert [answer is None for answer in found] == [True, False, False]
+
     def test_part_of_the_input_unreadable(
         self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -80,7 +80,7 @@ class TestRead:
             CamVid.open(root, "val").stills[0].read()
 
 
-class TestIsRun:
+class TestIsVideo:
     @pytest.mark.parametrize(
         ("names", "expected"),
         [
@@ -93,9 +93,9 @@ class TestIsRun:
             (["a_x", "a_y"], False),
         ],
     )
-    def test_is_run(self, tmp_path: Path, names: list[str], expected: bool) -> None:
+    def test_is_video(self, tmp_path: Path, names: list[str], expected: bool) -> None:
         for kind, suffix in (("images", "webp"), ("labels", "png")):
             (tmp_path / "val" / kind).mkdir(parents=True)
             for name in names:
                 (tmp_path / "val" / kind / f"{name}.{suffix}").touch()
-        assert CamVid.open(tmp_path, "val").is_run is expected
+        assert CamVid.open(tmp_path, "val").is_video is expected

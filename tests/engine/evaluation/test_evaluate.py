@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from gsvnet_engine.cli import main
@@ -37,12 +39,15 @@ def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
 class TestEvaluate:
     def test_json(self, bundle: str, root: str, capsys: pytest.CaptureFixture[str]) -> None:
         facts = evaluated(capsys, bundle, "--data", root, "--intervals", "3,1", "--backend", "onnxruntime")
-        assert set(facts) == {"bundle", "split", "frames", "rows", "per_class", "absent", "agreement"}
+        tables = {"rows", "distances", "per_class", "agreement", "machine_labels", "familiarity"}
+        assert set(facts) == {"bundle", "dataset", "split", "frames", "absent", "problems"} | tables
         assert (facts["bundle"], facts["split"], facts["frames"]) == ("toy", "val", 4)
         assert [row["interval"] for row in facts["rows"]] == [1, 3]
         kinds = ("average", "minimum", "repeat_average", "repeat_minimum", "warp_average", "warp_minimum")
-        names = {f"{kind}_miou" for kind in kinds}
-        assert set(facts["rows"][0]) == {"interval", "fps", "bundle", "backend", "precision"} | names
+        names = {f"{kind}_{what}" for kind in kinds for what in ("miou", "boundary_f")}
+        names |= {f"{kind}consistency" for kind in ("", "repeat_", "truth_")}
+        names |= {f"{kind}fps" for kind in ("", "repeat_", "warp_")}
+        assert set(facts["rows"][0]) == {"interval", "bundle", "backend", "precision"} | names
         assert (facts["rows"][0]["backend"], facts["rows"][0]["precision"]) == ("onnxruntime", "f32")
         assert facts["absent"] == ["Fence"] and "Fence" not in facts["per_class"]
         mean = sum(facts["per_class"].values()) / 10
@@ -96,6 +101,209 @@ class TestEvaluate:
     def test_missing_data(self, bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         code, error = failed(capsys, bundle, "--data", str(tmp_path))
         assert code == 3 and "neither val/ nor camvid/val/" in error
+
+
+class TestSeveral:
+    def test_bundles_and_backends_in_one_table(
+        self, bundle: str, root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        other = str(scenes.bundle(tmp_path / "bare", warp=False))
+        given = [bundle, other, "--data", root, "--intervals", "1,2"]
+        facts = evaluated(capsys, *given, "--backend", "openvino,onnxruntime", "--backend", "openvino")
+        assert facts["bundle"] == bundle  # both are called toy: told apart as they were given
+        found = [(row["bundle"], row["backend"], row["precision"], row["interval"]) for row in facts["rows"]]
+        assert found == [
+            (name, backend, "f32", interval)
+            for name in (bundle, other)
+            for backend in ("openvino", "onnxruntime")
+            for interval in (1, 2)
+        ]
+        assert len(facts["distances"]) == 8
+        assert main(["evaluate", *given]) == 0
+        text = capsys.readouterr().out
+        assert f"(2) {other}, openvino f32" in text and text.count("frames/s") == 2
+
+    def test_what_cannot_be_is_left_out(
+        self, bundle: str, root: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        given = [bundle, "--data", root, "--intervals", "1", "--json", "--backend", "onnxruntime"]
+        assert main(["evaluate", *given, "--cpu-precision", "f32,bf16"]) == 0
+        captured = capsys.readouterr()
+        assert captured.err.startswith("left out: onnxruntime: computes in f32 only")
+        assert captured.err.count("\n") == 1
+        assert [row["precision"] for row in json.loads(captured.out)["rows"]] == ["f32"]
+        code, error = failed(
+            capsys, bundle, "--data", root, "--backend", "onnxruntime", "--cpu-precision", "bf16"
+        )
+        assert code == 6 and "f32 only" in error and error.count("\n") == 1
+
+    def test_every_distance(self, bundle: str, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+        facts = evaluated(capsys, bundle, "--data", root, "--intervals", "1,3")
+        assert [row["distance"] for row in facts["distances"]] == [0, 1, 2]
+        first, last = facts["distances"][0], facts["distances"][-1]
+        assert first["per_class"] == facts["per_class"]
+        assert last["miou"] == pytest.approx(facts["rows"][1]["minimum_miou"])
+        assert last["repeat_miou"] == pytest.approx(facts["rows"][1]["repeat_minimum_miou"])
+        assert set(last["boundary_f_per_class"]) == set(last["per_class"])
+
+
+class TestMeasures:
+    def test_boundary_can_be_left_out(
+        self, bundle: str, root: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        given = bundle, "--data", root, "--intervals", "1,2"
+        measured = evaluated(capsys, *given)["rows"][1]
+        assert 0 < measured["minimum_boundary_f"] <= 100 and 0 < measured["warp_average_boundary_f"] <= 100
+        assert evaluated(capsys, *given, "--no-boundary")["rows"][1]["average_boundary_f"] is None
+
+    def test_consistency(self, bundle: str, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+        given = bundle, "--data", root, "--intervals", "1,2", "--agreement", f"{root}/val/images"
+        facts = evaluated(capsys, *given, "--consistency")
+        for row in facts["rows"] + facts["agreement"]:
+            assert 0 <= row["consistency"] <= 100 and 0 <= row["repeat_consistency"] <= 100
+        assert 0 < facts["rows"][0]["truth_consistency"] < 100
+        assert main(["evaluate", *given, "--consistency"]) == 0
+        assert capsys.readouterr().out.count("temporal consistency") == 2
+
+
+class TestCurve:
+    def test_is_drawn(
+        self, bundle: str, root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "curve.png"
+        given = bundle, "--data", root, "--intervals", "1,2", "--curve", str(path)
+        evaluated(capsys, *given)
+        picture = cv2.imread(str(path))
+        assert picture is not None and min(picture.shape[:2]) > 400
+        code, error = failed(capsys, *given)
+        assert code == 5 and "exists already" in error
+        evaluated(capsys, *given, "--force")
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "part"),
+        [
+            (["--data", ".", "--curve", "curve.svg"], 2, "the curve is a PNG"),
+            (["--agreement", "v.mp4", "--curve", "curve.png"], 2, "--curve: shows mIoU"),
+            (["--data", ".", "--curve", "nowhere/curve.png"], 5, "does not exist"),
+        ],
+    )
+    def test_refused(
+        self, bundle: str, arguments: list[str], code: int, part: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        found, error = failed(capsys, bundle, *arguments)
+        assert found == code and part in error and error.count("\n") == 1
+
+    def test_without_matplotlib_nothing_is_measured(
+        self, bundle: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+        code, error = failed(capsys, bundle, "--data", "nowhere", "--curve", "curve.png")
+        assert code == 6 and "install gsvnet-engine[export]" in error and error.count("\n") == 1
+
+
+class TestMachineLabels:
+    def write(self, folder: Path, frames: dict[int, scenes.Array]) -> str:
+        folder.mkdir(parents=True)
+        for number, labels in frames.items():
+            cv2.imwrite(str(folder / f"{number:06d}.png"), labels)
+        return str(folder)
+
+    def test_is_measured_as_truth_would_be(
+        self, bundle: str, root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """All frames labelled with CamVid's labels: the shares follow from the same protocol on them."""
+        folder = self.write(
+            tmp_path / "m/images", {t: labels for t, (_, labels) in enumerate(scenes.scene(6))}
+        )
+        given = bundle, "--agreement", f"{root}/val/images", "--intervals", "3", "--data", root
+        facts = evaluated(capsys, *given, "--machine-labels", str(Path(folder).parent))
+        one, three = facts["machine_labels"]
+        assert (one["interval"], three["interval"], three["frames"]) == (1, 3, 4)
+        assert three["average_class_agreement"] == pytest.approx(facts["rows"][0]["average_miou"] / 100)
+        assert three["minimum_class_agreement"] == pytest.approx(facts["rows"][0]["minimum_miou"] / 100)
+        assert one["constant_agreement"] == three["constant_agreement"] > 0.25  # of four random labels one
+        assert main(["evaluate", *given[:3], "--machine-labels", folder]) == 0
+        assert "best constant map" in capsys.readouterr().out
+
+    def test_sparse_labels(
+        self, bundle: str, root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pairs = scenes.scene(6)
+        folder = self.write(tmp_path / "m", {t: pairs[t][1] for t in (0, 2, 5)})
+        given = bundle, "--agreement", f"{root}/val/images", "--intervals", "2", "--machine-labels", folder
+        assert evaluated(capsys, *given)["machine_labels"][1]["frames"] == 2
+        assert evaluated(capsys, *given, "--max-frames", "4")["machine_labels"][1]["frames"] == 1
+
+    @pytest.mark.parametrize(
+        ("number", "labels", "part"),
+        [
+            (1, np.zeros((8, 16), np.uint8), "000001.png: is 16x8 where its picture is 48x32"),
+            (1, np.full((32, 48), 12, np.uint8), "000001.png: holds the value 12; machine labels are 0..10"),
+            (9, np.zeros((32, 48), np.uint8), "has 6 frames, numbered from 0"),
+        ],
+    )
+    def test_labels_that_do_not_fit(
+        self,
+        bundle: str,
+        root: str,
+        tmp_path: Path,
+        number: int,
+        labels: scenes.Array,
+        part: str,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        folder = self.write(tmp_path / "m", {number: labels})
+        given = "--agreement", f"{root}/val/images", "--intervals", "1", "--machine-labels", folder
+        code, error = failed(capsys, bundle, *given)
+        assert code == 3 and part in error and error.count("\n") == 1
+
+    def test_refused(
+        self, bundle: str, root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        video = "--agreement", f"{root}/val/images", "--intervals", "1", "--machine-labels"
+        code, error = failed(capsys, bundle, *video, str(tmp_path / "none"))
+        assert code == 3 and "no such folder" in error
+        code, error = failed(capsys, bundle, *video, self.write(tmp_path / "m", {}))
+        assert code == 3 and "holds no <frame number>.png" in error
+        one = self.write(tmp_path / "one", {1: np.zeros((32, 48), np.uint8)})
+        code, error = failed(capsys, bundle, *video[:2], *video, one)
+        assert code == 2 and "holds labels of one video, and 2 are given" in error
+        code, error = failed(capsys, bundle, *video[:2], "--intervals", "3", "--machine-labels", one)
+        assert code == 3 and "labels no frame from number 2 on; interval 3 reads the 2 frames before" in error
+        (tmp_path / "m/first.png").touch()
+        code, error = failed(capsys, bundle, *video, str(tmp_path / "m"))
+        assert code == 3 and "must be the frame's number" in error
+        code, error = failed(capsys, bundle, "--data", root, "--machine-labels", str(tmp_path / "m"))
+        assert code == 2 and "give it with --agreement" in error.lower()
+
+
+class TestFamiliarity:
+    def test_a_threshold_from_known_material(
+        self, bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        root = scenes.write(tmp_path / "data", scenes.scene(25))
+        scenes.write(root, scenes.scene(12, seed=4), split="test")
+        images = str(root / "test/images")
+        (survey,) = evaluated(capsys, bundle, "--data", str(root), "--familiarity", images)["familiarity"]
+        known = [row for row in survey["materials"] if row["known"]]
+        assert [(row["name"], row["windows"]) for row in known] == [("val/0016E5", 3), ("test/0016E5", 1)]
+        entry = survey["manifest"]
+        assert entry["statistic"] == "mean_confidence"
+        assert known[0]["lowest"] <= entry["threshold"] < entry["usual"][0] < entry["usual"][1]
+        assert len(entry["measured"]["warned"]) + len(entry["measured"]["not warned"]) == 1
+        assert main(["evaluate", bundle, "--data", str(root), "--familiarity", images]) == 0
+        assert '"familiarity": {"statistic"' in capsys.readouterr().out
+
+    def test_what_is_missing(
+        self, bundle: str, root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        images = f"{root}/val/images"
+        code, error = failed(capsys, bundle, "--familiarity", images)
+        assert code == 2 and "needs --data" in error
+        code, error = failed(capsys, bundle, "--familiarity", images, "--data", root, "--max-frames", "2")
+        assert code == 3 and "fewer than 3 keyframes" in error
+        code, error = failed(capsys, bundle, "--familiarity", images, "--data", str(tmp_path / "none"))
+        assert code == 3 and "holds none of train, val, test" in error
 
 
 def test_intervals() -> None:

@@ -6,8 +6,11 @@ import pytest
 
 from gsvnet_engine import Bundle, Frame, InputError, UsageError
 from gsvnet_engine.backends import BACKENDS
+from gsvnet_engine.evaluation.agreement import agreement
 from gsvnet_engine.evaluation.camvid import CamVid
-from gsvnet_engine.evaluation.protocol import Evaluation, RuntimeOptions, agreement, evaluate
+from gsvnet_engine.evaluation.consistency import Consistency, Track
+from gsvnet_engine.evaluation.networks import RuntimeOptions
+from gsvnet_engine.evaluation.protocol import Evaluation, Measures, evaluate
 from gsvnet_engine.labels import upsample_labels
 from tests import toy_bundle
 from tests.engine.evaluation import scenes
@@ -103,6 +106,21 @@ class TestEvaluate:
         both = mious(evaluate(bundle, data, [1, 2, 3], options=OPTIONS))
         assert mious(evaluate(bundle, data, [3], options=OPTIONS)) == both[2:]
         assert mious(evaluate(bundle, data, [1, 3], options=OPTIONS)) == both[::2]
+
+    def test_consistency_is_that_of_a_segmenter_in_use(self, bundle: Bundle, data: CamVid) -> None:
+        """Keyframes fall every `interval` frames, the first on the first frame that is measured."""
+        measures = Measures(consistency=True)
+        found = evaluate(bundle, data, [1, 3], options=OPTIONS, measures=measures)
+        pairs = scenes.scene(FRAMES)[2:]
+        frames = [Frame.from_rgb(picture, index=t, pts_s=t / 25) for t, (picture, _) in enumerate(pairs)]
+        in_use = agreement(bundle, frames, [1, 3], options=OPTIONS, consistency=True)
+        for row, expected in zip(found.rows, in_use, strict=True):
+            assert row.consistency == expected.consistency
+            assert row.repeat_consistency == expected.repeat_consistency
+        truth, track = Consistency(len(data.classes)), Track()
+        for frame, (_, labels) in zip(frames, pairs, strict=True):
+            truth.add(labels, track.step(frame))
+        assert found.rows[0].truth_consistency == truth.percent()
 
     def test_frames_per_second(self, bundle: Bundle, data: CamVid) -> None:
         assert all(row.fps > 0 for row in evaluate(bundle, data, [1, 5], options=OPTIONS).rows)

@@ -1,0 +1,22 @@
+"""Which data set a folder holds."""
+
+from pathlib import Path
+
+from gsvnet_engine.errors import UsageError
+from gsvnet_engine.evaluation.camvid import CamVid
+from gsvnet_engine.evaluation.cityscapes import Cityscapes, is_layout
+from gsvnet_engine.evaluation.dataset import Dataset
+
+DATASETS = ("auto", "camvid", "cityscapes")
+
+
+def open_dataset(root: Path, split: str, kind: str = "auto") -> Dataset:
+    """The split of the data set in that folder; "auto": Cityscapes where its folders are there, else CamVid.
+
+    Raises UsageError for a kind that is not known, InputError for another layout.
+    """
+    if kind not in DATASETS:
+        raise UsageError(f"--dataset must be one of {', '.join(DATASETS)}, not {kind!r}")
+    if kind == "cityscapes" or (kind == "auto" and is_layout(root)):
+        return Cityscapes.open(root, split)
+    return CamVid.open(root, split)
