@@ -259,10 +259,13 @@ def _steps_for(options: AdaptOptions, network: Foreign, windows: Windows, say: S
     """Time a few steps of a network that is thrown away."""
     model = Propagation(_pf_config(options.recipe, network.classes)).train()
     clips = training.held_out_tail(windows.clips)[0]
+    segmentation = training.SegmentationLoss(class_weights=None, lovasz=options.recipe.lovasz)
     times = []
     for step in range(_TRIED_STEPS):
         start = perf_counter()
-        loss = training.window_loss(model, training.draw(step, options.recipe, clips, None), options.recipe)
+        loss = training.window_loss(
+            model, training.draw(step, options.recipe, clips, None), options.recipe, segmentation
+        )
         loss.backward()  # type: ignore[no-untyped-call]
         times.append(perf_counter() - start)
     step_s = float(np.mean(times[1:]))
