@@ -8,25 +8,20 @@ keyframe's labels repeated.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from statistics import median
-from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gsvnet_engine import backends, prepare
-from gsvnet_engine.backends.base import Float32, Session
+from gsvnet_engine import prepare
+from gsvnet_engine.backends.base import Float32
 from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.errors import InputError
+from gsvnet_engine.evaluation.dataset import Labels
+from gsvnet_engine.evaluation.networks import Chain, Networks, RuntimeOptions
 from gsvnet_engine.frames import Frame
-from gsvnet_engine.geometry import Size
-from gsvnet_engine.labels import upsample_labels
 
 INTERVALS = (1, 2, 3, 4, 5)
 _MOST_FRAMES = 300
-_T = TypeVar("_T")
-Labels = NDArray[np.uint8]
 Original = Callable[[Float32], Float32]  # keyframe picture [1,3,H',W'] RGB in 0..1 -> scores [1,C,a,b]
 
 
@@ -60,20 +55,13 @@ class Report:
         return asdict(self) | {"rows": [asdict(row) for row in self.rows]}
 
     def accuracy(self) -> dict[str, Any]:
-        """As a bundle's manifest states it: what does not depend on the machine."""
+        """As a bundle's manifest states it: what does not depend on the machine, and is no mIoU."""
         stated: dict[str, Any] = {"held-out frames": self.frames}
         for row in self.rows:
             shares = (row.agreement, row.repeat_agreement, row.warp_agreement)
             names = ("propagated", "keyframe repeated", "warp only")
             stated[f"interval {row.interval}"] = {n: round(s, 2) for n, s in zip(names, shares, strict=True)}
         return {"percent of pixels labelled as by the keyframe network itself": stated}
-
-
-@dataclass(kw_only=True)
-class _Chain:
-    scores: Float32
-    warped: Float32
-    keyframe_labels: Labels
 
 
 class _Tally:
@@ -92,24 +80,6 @@ class _Tally:
         return 100 * float(pooled), 100 * float(self.equal[interval - 1] / self.pixels[interval - 1])
 
 
-class _Networks:
-    """A bundle's networks for any size, timed; and the original network, which gives the truth."""
-
-    def __init__(self, bundle: Bundle, backend: str, original: Original) -> None:
-        self.bundle, self.backend, self.original = bundle, backends.choose(backend), original
-        self.keyframe_ms: list[float] = []
-        self.propagate_ms: list[float] = []
-        self.frames_measured = 0
-        self._opened: tuple[Size, Session] | None = None
-
-    def session(self, frame: Frame) -> Session:
-        """The networks for the frame's size; the last one is kept."""
-        size = (frame.height, frame.width)
-        if self._opened is None or self._opened[0] != size:
-            self._opened = size, self.backend.open(self.bundle, self.bundle.plan(*size), None)
-        return self._opened[1]
-
-
 def measure(
     bundle: Bundle, segments: Iterable[Iterable[Frame]], original: Original, backend: str = "auto"
 ) -> Report:
@@ -117,80 +87,68 @@ def measure(
 
     At every interval the same frames count: those with four frames before them in their segment.
     """
-    networks = _Networks(bundle, backend, original)
+    networks = Networks(bundle, RuntimeOptions(backend=backend))
     tallies = {name: _Tally() for name in ("engine", "repeat", "warp")}
-    for segment in segments:
-        _measure_segment(networks, segment, tallies)
-    if not networks.frames_measured:
+    frames = sum(_measure_segment(bundle, networks, segment, original, tallies) for segment in segments)
+    if not frames:
         raise InputError(f"the held-out video has fewer than {max(INTERVALS)} frames: hold out a longer one")
-    keyframe_ms, propagate_ms = _typical(networks.keyframe_ms), _typical(networks.propagate_ms)
-
-    def row(interval: int) -> Row:
-        (engine, engine_min), (repeat, repeat_min), (warp, warp_min) = (
-            tallies[name].percent(interval) for name in ("engine", "repeat", "warp")
-        )
-        return Row(
-            interval=interval,
-            agreement=engine,
-            minimum=engine_min,
-            repeat_agreement=repeat,
-            repeat_minimum=repeat_min,
-            warp_agreement=warp,
-            warp_minimum=warp_min,
-            speedup=interval * keyframe_ms / (keyframe_ms + (interval - 1) * propagate_ms),
-        )
-
+    keyframe_ms = 1e3 / networks.fps(1)
     return Report(
-        frames=networks.frames_measured,
-        rows=tuple(row(interval) for interval in INTERVALS),
+        frames=frames,
+        rows=tuple(_row(interval, networks, tallies) for interval in INTERVALS),
         keyframe_ms=keyframe_ms,
-        propagate_ms=propagate_ms,
+        propagate_ms=2e3 / networks.fps(2) - keyframe_ms,
         backend=networks.backend.name,
     )
 
 
-def _measure_segment(networks: _Networks, segment: Iterable[Frame], tallies: dict[str, _Tally]) -> None:
-    chains: deque[_Chain] = deque(maxlen=max(INTERVALS))  # by age: this frame's own keyframe comes first
+def _measure_segment(
+    bundle: Bundle,
+    networks: Networks,
+    segment: Iterable[Frame],
+    original: Original,
+    tallies: dict[str, _Tally],
+) -> int:
+    """How many frames were measured."""
+    chains: deque[Chain] = deque(maxlen=max(INTERVALS))  # by age: this frame's own keyframe comes first
     previous: Float32 | None = None
-    for index, frame in enumerate(segment):
-        session = networks.session(frame)
-        size, sizes = (frame.height, frame.width), networks.bundle.plan(frame.height, frame.width)
-        current, picture = prepare.current(frame, sizes.grid), prepare.keyframe(frame, sizes.keyframe)
+    measured = 0
+    for frame in segment:
+        session, current = networks.session(frame), networks.current(frame)
         if len(chains) == max(INTERVALS):
             chains.pop()
         for chain in chains:
             assert previous is not None
-            _advance(networks, session, chain, current, previous)
-        scores = _timed(networks.keyframe_ms, session.keyframe, picture)
-        labels = upsample_labels(scores[0], *size)
-        chains.appendleft(_Chain(scores=scores, warped=scores, keyframe_labels=labels))
+            networks.advance(session, chain, current, previous)
+        chains.appendleft(networks.start(frame))
         previous = current
-        if index >= max(INTERVALS) - 1:
-            networks.frames_measured += 1
-            truth = upsample_labels(networks.original(picture)[0], *size)
+        if len(chains) == max(INTERVALS):
+            measured += 1
+            size = (frame.height, frame.width)
+            picture = prepare.keyframe(frame, bundle.plan(*size).keyframe)
+            truth = networks.labels(original(picture), size)
             for age, chain in enumerate(chains):
+                assert chain.warped is not None
                 tallies["repeat"].add(age, truth, chain.keyframe_labels)
-                tallies["engine"].add(age, truth, upsample_labels(chain.scores[0], *size))
-                tallies["warp"].add(age, truth, upsample_labels(chain.warped[0], *size))
+                tallies["engine"].add(age, truth, networks.labels(chain.scores, size))
+                tallies["warp"].add(age, truth, networks.labels(chain.warped, size))
+    return measured
 
 
-def _advance(
-    networks: _Networks, session: Session, chain: _Chain, current: Float32, previous: Float32
-) -> None:
-    chain.scores = _timed(networks.propagate_ms, session.propagate, current, previous, chain.scores)
-    chain.warped = session.warp(current, previous, chain.warped)[0]
-
-
-def _timed(times_ms: list[float], call: Callable[..., _T], *arguments: Any) -> _T:
-    start = perf_counter()
-    result = call(*arguments)
-    times_ms.append((perf_counter() - start) * 1e3)
-    return result
-
-
-def _typical(times_ms: list[float]) -> float:
-    """The median, without the first call, in which a runtime still allocates."""
-    return median(times_ms[1:] or times_ms)
+def _row(interval: int, networks: Networks, tallies: dict[str, _Tally]) -> Row:
+    (engine, engine_min), (repeat, repeat_min), (warp, warp_min) = (
+        tallies[name].percent(interval) for name in ("engine", "repeat", "warp")
+    )
+    return Row(
+        interval=interval,
+        agreement=engine,
+        minimum=engine_min,
+        repeat_agreement=repeat,
+        repeat_minimum=repeat_min,
+        warp_agreement=warp,
+        warp_minimum=warp_min,
+        speedup=networks.fps(interval) / networks.fps(1) if interval > 1 else 1.0,
+    )
 
 
 def spread_evenly(lengths: list[int], most: int = _MOST_FRAMES) -> list[int]:
