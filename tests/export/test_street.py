@@ -3,6 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import onnx
+from onnx import ModelProto
+from onnx.numpy_helper import to_array
+
 from gsvnet_engine import Bundle
 from gsvnet_export.bundles import load_keyframe, load_propagation
 from gsvnet_export.onnx_graphs import build_graphs
@@ -14,10 +19,21 @@ def test_street_comes_from_its_checkpoints() -> None:
     keyframe, config = load_keyframe(CHECKPOINTS / "keyframe.safetensors")
     propagation, _ = load_propagation(CHECKPOINTS / "propagation.safetensors")
     bundle = Bundle.open("street")
-    graphs = build_graphs(keyframe, propagation, len(bundle.manifest.classes))
-    assert [name for name, model in graphs.items() if model.SerializeToString() != bundle.graph(name)] == []
+    for name, model in build_graphs(keyframe, propagation, len(bundle.manifest.classes)).items():
+        assert_same(onnx.load_from_string(bundle.graph(name)), model)
     names = [c["name"] for c in config["data"]["classes"]]
     assert names == [c.name for c in bundle.manifest.classes]
+
+
+def assert_same(shipped: ModelProto, exported: ModelProto) -> None:
+    """Equal but for the last bits of folded weights, which differ between processors."""
+    ours, theirs = exported.graph.initializer, shipped.graph.initializer
+    assert [tensor.name for tensor in ours] == [tensor.name for tensor in theirs]
+    for new, old in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(to_array(new), to_array(old), rtol=1e-4, atol=1e-6, err_msg=new.name)
+    for model in (shipped, exported):
+        del model.graph.initializer[:]
+    assert shipped == exported
 
 
 def test_street_is_as_its_manifest_and_card_say() -> None:
