@@ -80,6 +80,8 @@ def build_app() -> typer.Typer:
 
 def explain(error: BaseException) -> tuple[str, int]:
     """One line for the user, and the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", EXIT_INTERRUPTED
     if isinstance(error, GsvnetError):
         return str(error), error.exit_code
     if isinstance(error, _CommandLineProblem):

@@ -30,6 +30,13 @@ def check(path: Path, *, force: bool) -> None:
             "--curve: needs matplotlib, which is missing: install gsvnet-engine[export]"
         ) from error
     check_file(path, force=force)
+    is_new = not path.exists()
+    try:
+        path.open("ab").close()  # permissions do not tell everything
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def draw(path: Path, rows: Sequence[dict[str, Any]], title: str) -> None:
@@ -51,7 +58,11 @@ def draw(path: Path, rows: Sequence[dict[str, Any]], title: str) -> None:
     try:
         figure.savefig(path, format="png")
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path}: cannot be written: {error.strerror or error}; give --curve another place")
 
 
 def _series(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

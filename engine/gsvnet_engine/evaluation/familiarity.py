@@ -77,7 +77,7 @@ def survey(
     networks = Networks(bundle, options)
     known = [
         Material(name=name, is_known=True, windows=_of_stills(networks, pictures))
-        for name, pictures in _splits(root)
+        for name, pictures in known_material(root)
     ]
     judged = [
         Material(
@@ -85,7 +85,7 @@ def survey(
             is_known=False,
             windows=_of_video(networks, video, bundle.manifest.interval, max_frames),
         )
-        for video in _videos(videos)
+        for video in videos_in(videos)
     ]
     return conclude(known, judged)
 
@@ -105,9 +105,9 @@ def conclude(known: Sequence[Material], judged: Sequence[Material]) -> Survey:
     )
 
 
-def _splits(root: Path) -> Iterator[tuple[str, list[Path]]]:
-    """(name, pictures in order) of each sequence of each split that is there."""
-    found = False
+def known_material(root: Path) -> list[tuple[str, list[Path]]]:
+    """(name, pictures in order) of each sequence of each split that is there. Raises InputError where none is."""
+    found = []
     for split in _SPLITS:
         if is_layout(root):
             if not (root / "gtFine" / split).is_dir():
@@ -118,11 +118,11 @@ def _splits(root: Path) -> Iterator[tuple[str, list[Path]]]:
             if not any((folder / split).is_dir() for folder in (root, root / "camvid")):
                 continue
             pictures = [(still.sequence, still.image) for still in CamVid.open(root, split).stills]
-        found = True
         for sequence, run in groupby(pictures, lambda pair: pair[0]):
-            yield f"{split}/{sequence}", [image for _, image in run]
+            found.append((f"{split}/{sequence}", [image for _, image in run]))
     if not found:
         raise InputError(f"{root}: holds none of {', '.join(_SPLITS)}; give the data set's folder")
+    return found
 
 
 def _of_stills(networks: Networks, pictures: Sequence[Path]) -> Windows:
@@ -162,8 +162,9 @@ def _spread(windows: Sequence[_W], count: int) -> list[_W]:
     return [usable[round(i * (len(usable) - 1) / (count - 1))] for i in range(count)]
 
 
-def _videos(videos: Sequence[str]) -> Iterator[str]:
-    for video in videos:
+def videos_in(given: Sequence[str]) -> Iterator[str]:
+    """The videos themselves; those of a folder that holds some."""
+    for video in given:
         folder = Path(video)
         inside = sorted(folder.glob("*.mp4")) if folder.is_dir() else []
         yield from map(str, inside) if inside else [video]

@@ -12,7 +12,8 @@ import pytest
 
 from gsvnet_engine.cli import main
 from gsvnet_engine.cli.evaluate import parse_intervals
-from gsvnet_engine.errors import UsageError
+from gsvnet_engine.errors import InputError, OutputError, UsageError
+from gsvnet_engine.evaluation import agreement, curve, job
 from tests.engine.evaluation import scenes
 
 
@@ -199,6 +200,91 @@ class TestCurve:
         monkeypatch.setitem(sys.modules, "matplotlib", None)
         code, error = failed(capsys, bundle, "--data", "nowhere", "--curve", "curve.png")
         assert code == 6 and "install gsvnet-engine[export]" in error and error.count("\n") == 1
+
+
+class TestFailures:
+    """What can be known to fail is known first; what was measured before another failure is not lost."""
+
+    @pytest.fixture
+    def measures_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def never(*_: Any, **__: Any) -> None:
+            raise AssertionError("measured before everything was checked")
+
+        monkeypatch.setattr(job, "evaluate", never)
+
+    @pytest.mark.usefixtures("measures_nothing")
+    def test_all_is_checked_first(
+        self, bundle: str, root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        images = f"{root}/val/images"
+        other = str(scenes.bundle(tmp_path / "other", names=("Road", "Rest")))
+        for arguments, code, part in (
+            ([bundle, "--agreement", "gone.mp4"], 3, "gone.mp4: no such file"),
+            ([bundle, "--agreement", images, "--machine-labels", "gone"], 3, "gone: no such folder"),
+            ([bundle, other], 2, "has the classes Road, Rest"),
+            ([bundle, "--curve", "/proc/x.png"], 5, "/proc/x.png: "),
+            ([bundle, "--intervals", "7"], 2, "interval 7 needs at least 7 frames; here are 6"),
+        ):
+            found, error = failed(capsys, *arguments, "--data", root)
+            assert found == code and part in error and error.count("\n") == 1
+
+    def test_checking_a_curve_leaves_no_file(
+        self, bundle: str, root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        curve = tmp_path / "curve.png"
+        given = bundle, "--data", root, "--agreement", "gone.mp4", "--curve", str(curve)
+        assert failed(capsys, *given)[0] == 3 and not curve.exists()
+        curve.write_bytes(b"kept")
+        assert failed(capsys, *given, "--force")[0] == 3 and curve.read_bytes() == b"kept"
+
+    @pytest.mark.parametrize(
+        ("problem", "code", "line"),
+        [
+            (InputError("late.mp4: is damaged"), 3, "late.mp4: is damaged"),
+            (KeyboardInterrupt(), 130, "interrupted"),
+        ],
+    )
+    def test_what_was_measured_is_printed(
+        self,
+        bundle: str,
+        root: str,
+        problem: BaseException,
+        code: int,
+        line: str,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        def fail(*_: Any, **__: Any) -> None:
+            raise problem
+
+        monkeypatch.setattr(agreement, "agreement", fail)
+        given = bundle, "--data", root, "--intervals", "1,2", "--agreement", f"{root}/val/images"
+        assert main(["evaluate", *given]) == code
+        captured = capsys.readouterr()
+        assert "CamVid val, 5 labelled frames" in captured.out and "Bicyclist" in captured.out
+        assert captured.err == f"error: {line}\n"
+        assert main(["evaluate", *given, "--json"]) == code
+        captured = capsys.readouterr()
+        facts = json.loads(captured.out)
+        assert [row["interval"] for row in facts["rows"]] == [1, 2]
+        assert (facts["error"], facts["exit_code"]) == (line, code)
+        assert captured.err == f"error: {line}\n"
+
+    def test_a_curve_that_fails_loses_nothing(
+        self,
+        bundle: str,
+        root: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        def fail(*_: Any) -> None:
+            raise OutputError("curve.png: the disk is full")
+
+        monkeypatch.setattr(curve, "draw", fail)
+        given = bundle, "--data", root, "--intervals", "1", "--curve", str(tmp_path / "curve.png")
+        assert main(["evaluate", *given]) == 5
+        assert "CamVid val, 6 labelled frames" in capsys.readouterr().out
 
 
 class TestMachineLabels:
