@@ -194,6 +194,19 @@ class TestCurve:
         found, error = failed(capsys, bundle, *arguments)
         assert found == code and part in error and error.count("\n") == 1
 
+    def test_names_are_shown_as_they_are(self, tmp_path: Path) -> None:
+        kinds = {"fps": 10.0, "average_miou": 70.0, "repeat_fps": 20.0, "repeat_average_miou": 60.0}
+        row = {"interval": 1, "backend": "openvino", "precision": "f32", **kinds}
+        row |= {"warp_fps": None, "warp_average_miou": None}
+        names = [f"{name}, openvino f32" for name in ("a$_b$", "_c", "$\\nothing{$")]
+        rows = [{**row, "bundle": name.partition(",")[0]} for name in names]
+        (axes,) = curve.figure(rows, "title").axes
+        legend = axes.get_legend()
+        assert legend is not None
+        shown = [text.get_text() for text in legend.get_texts()]
+        assert shown == [text for name in names for text in (name, f"{name}: keyframe repeated")]
+        curve.draw(tmp_path / "curve.png", rows, "title")
+
     def test_without_matplotlib_nothing_is_measured(
         self, bundle: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -342,6 +355,28 @@ class TestMachineLabels:
         given = "--agreement", f"{root}/val/images", "--intervals", "1", "--machine-labels", folder
         code, error = failed(capsys, bundle, *given)
         assert code == 3 and part in error and error.count("\n") == 1
+
+    def test_labels_of_two_sizes(
+        self, bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        video, sizes = tmp_path / "video", [(32, 48), (32, 48), (64, 96)]
+        video.mkdir()
+        for number, size in enumerate(sizes):
+            cv2.imwrite(str(video / f"{number}.png"), np.zeros((*size, 3), np.uint8))
+        labels = {number: np.zeros(size, np.uint8) for number, size in enumerate(sizes)}
+        folder = self.write(tmp_path / "m", labels)
+        given = "--agreement", str(video), "--intervals", "1", "--machine-labels", folder
+        code, error = failed(capsys, bundle, *given)
+        assert code == 3 and "000002.png: is 96x64 where 000000.png is 48x32" in error
+
+    def test_two_files_of_one_number(
+        self, bundle: str, root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = self.write(tmp_path / "m", {3: np.zeros((32, 48), np.uint8)})
+        (tmp_path / "m/3.png").touch()
+        given = "--agreement", f"{root}/val/images", "--machine-labels", folder
+        code, error = failed(capsys, bundle, *given)
+        assert code == 3 and "3.png: 000003.png is of frame 3, too; keep one" in error
 
     def test_refused(
         self, bundle: str, root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
