@@ -68,7 +68,7 @@ def command(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the PNG if it exists.")] = False,
     max_frames: Annotated[
-        int | None, typer.Option(min=1, help="Frames to read, of the split and of each video.")
+        int | None, typer.Option(min=1, help="Frames to read, of each split and of each video.")
     ] = None,
     backend: Annotated[
         list[str] | None,
@@ -148,9 +148,10 @@ def _print(facts: dict[str, Any], *, as_json: bool) -> None:
 def parse_intervals(text: str) -> tuple[int, ...]:
     """ "4,1,2" -> (1, 2, 4)."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and 1 <= int(part[:9]) <= _LONGEST for part in parts):
+    digits = [part.lstrip("0") for part in parts if part.isascii() and part.isdigit()]
+    if len(digits) < len(parts) or not all(0 < len(each) <= 4 and int(each) <= _LONGEST for each in digits):
         raise UsageError(f"--intervals must be whole numbers of 1..{_LONGEST}, as in 1,2,4, not {text!r}")
-    return tuple(sorted({int(part) for part in parts}))
+    return tuple(sorted({int(each) for each in digits}))
 
 
 def parse_list(given: list[str] | None, default: str) -> tuple[str, ...]:

@@ -79,6 +79,7 @@ class MachineLabels:
     video: "_Video"
     split = "machine labels"
     is_video = True
+    gap = None
 
     @classmethod
     def open(cls, video: str, folder: Path, classes: tuple[str, ...]) -> "MachineLabels":

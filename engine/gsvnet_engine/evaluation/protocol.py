@@ -311,5 +311,5 @@ def _check(bundle: Bundle, data: Dataset, intervals: Sequence[int]) -> None:
     if max(intervals) > 1 and not data.is_video:
         raise UsageError(
             f"split {data.split} holds stills, not consecutive video: only interval 1 can be measured there, "
-            f"not {max(intervals)}"
+            f"not {max(intervals)}" + ("" if data.gap is None else f" ({data.gap})")
         )
