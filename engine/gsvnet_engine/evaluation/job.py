@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from gsvnet_engine import backends
@@ -16,7 +17,7 @@ from gsvnet_engine.evaluation.networks import RuntimeOptions
 from gsvnet_engine.evaluation.protocol import Evaluation, Measures, evaluate, usable_clips
 from gsvnet_engine.familiarity import KEYFRAMES
 from gsvnet_engine.sources.base import SourceError
-from gsvnet_engine.video import SourceOptions, is_url, open_source
+from gsvnet_engine.video import STDIN, SourceOptions, is_url, open_source
 
 INTERVALS = (1, 2, 3, 4, 5)
 
@@ -77,6 +78,8 @@ def run(options: EvaluateOptions, facts: dict[str, Any], *, say: Callable[[str],
         data = open_dataset(options.data, options.split, options.dataset)
     _look(options, subjects, data)
     if data is not None:
+        if data.gap is not None and options.intervals is None:
+            say(f"only interval 1 is measured: {data.gap}")
         for subject in subjects:
             _add_measured(facts, subject, data, options)
     if options.curve is not None:
@@ -84,7 +87,10 @@ def run(options: EvaluateOptions, facts: dict[str, Any], *, say: Callable[[str],
     for subject in subjects:
         _add_videos(facts, subject, options)
         if options.familiarity and options.data is not None:
-            facts["familiarity"].append(_surveyed(subject, options.data, options))
+            facts["familiarity"].append(_surveyed(subject, options.data, options, facts["problems"]))
+    if options.measures.consistency:
+        for line in _unfollowed(facts):
+            say(line)
 
 
 def plan(options: EvaluateOptions, say: Callable[[str], None]) -> list[Subject]:
@@ -137,6 +143,11 @@ def _check(options: EvaluateOptions) -> None:
         raise UsageError(
             "nothing to measure: give --data DIR (CamVid or Cityscapes), --agreement VIDEO, or both"
         )
+    for option, given in (("--agreement", options.agreement), ("--familiarity", options.familiarity)):
+        if STDIN in given:
+            raise UsageError(
+                f"{option} {STDIN}: evaluate reads no raw frames from stdin: give a file, a folder of images or a URL"
+            )
     if options.machine_labels is not None and not options.agreement:
         raise UsageError("--machine-labels: of which video? give it with --agreement VIDEO")
     videos, labels = options.agreement, options.machine_labels
@@ -162,7 +173,7 @@ def _look(options: EvaluateOptions, subjects: Sequence[Subject], data: Dataset |
         if not is_url(video) and not Path(video).is_fifo():  # these may be had once only
             open_source(video).close()
     if options.familiarity and options.data is not None:
-        familiarity.known_material(options.data)
+        familiarity.known_material(options.data, options.dataset)
     if options.machine_labels is None:
         return
     for subject in subjects:
@@ -249,16 +260,32 @@ def _note(problems: list[str], name: str, errors: Sequence[SourceError]) -> None
             problems.append(line)
 
 
-def _surveyed(subject: Subject, root: Path, options: EvaluateOptions) -> dict[str, Any]:
+def _unfollowed(facts: dict[str, Any]) -> Iterator[str]:
+    """A line about each material on which temporal consistency was asked for, and is nowhere."""
+    if facts["rows"] and all(row["consistency"] is None for row in facts["rows"]):
+        of = f"of {facts['dataset']} {facts['split']}"
+        yield f"--consistency: not measured {of}: no labelled frames of known motion follow one another there"
+    for video in dict.fromkeys(row["video"] for row in facts["agreement"]):
+        if all(row["consistency"] is None for row in facts["agreement"] if row["video"] == video):
+            yield f"--consistency: not measured of {video}: no frames of known motion follow one another there"
+
+
+def _surveyed(subject: Subject, root: Path, options: EvaluateOptions, problems: list[str]) -> dict[str, Any]:
     """The statistic on every material, and the manifest's entry that follows."""
     found = familiarity.survey(
-        subject.bundle, root, options.familiarity, options=subject.runtime, max_frames=options.max_frames
+        subject.bundle,
+        root,
+        options.familiarity,
+        kind=options.dataset,
+        options=subject.runtime,
+        max_frames=options.max_frames,
+        note=lambda name, errors: _note(problems, name, errors),
     )
     materials = [
         {
             "name": material.name,
             "known": material.is_known,
-            "median": _rounded(sorted(material.values())[len(material.values()) // 2]),
+            "median": _rounded(median(material.values())),
             "lowest": _rounded(min(material.values())),
             "highest": _rounded(max(material.values())),
             "windows": len(material.windows),

@@ -1,6 +1,7 @@
 """The evaluate verb, from arguments to exit code, on the toy bundle."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from gsvnet_engine.cli import main
 from gsvnet_engine.cli.evaluate import parse_intervals
 from gsvnet_engine.errors import InputError, OutputError, UsageError
-from gsvnet_engine.evaluation import agreement, curve, job
+from gsvnet_engine.evaluation import agreement, curve, familiarity, job
 from tests.engine.evaluation import scenes
 
 
@@ -85,12 +86,25 @@ class TestEvaluate:
         code, error = failed(capsys, *given, "--intervals", "1,2")
         assert code == 2 and "holds stills" in error
 
+    def test_a_run_with_a_frame_missing(
+        self, bundle: str, root: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for path in Path(root).glob("val/*/0016E5_00013.*"):
+            path.unlink()
+        gap = "0016E5_00015.webp is the picture after 0016E5_00011.webp, 4 numbers on where others are 2: restore"
+        code, error = failed(capsys, bundle, "--data", root, "--intervals", "2")
+        assert code == 2 and "holds stills" in error and gap in error and error.count("\n") == 1
+        code, error = failed(capsys, bundle, "--data", root)
+        assert code == 0 and error.startswith("only interval 1 is measured: ") and gap in error
+
     @pytest.mark.parametrize(
         ("arguments", "part"),
         [
             ([], "nothing to measure"),
             (["--data", ".", "--split", "trial"], "train, val, test"),
             (["--data", ".", "--intervals", "1,,2"], "--intervals must be"),
+            (["--agreement", "-"], "--agreement -: evaluate reads no raw frames from stdin"),
+            (["--data", ".", "--familiarity", "-"], "--familiarity -: evaluate reads no raw frames"),
         ],
     )
     def test_usage(
@@ -165,6 +179,16 @@ class TestMeasures:
         assert 0 < facts["rows"][0]["truth_consistency"] < 100
         assert main(["evaluate", *given, "--consistency"]) == 0
         assert capsys.readouterr().out.count("temporal consistency") == 2
+
+    def test_consistency_without_frames_in_succession(
+        self, bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        root = scenes.write(tmp_path / "stills", scenes.scene(1))
+        given = bundle, "--data", str(root), "--agreement", f"{root}/val/images", "--intervals", "1"
+        assert main(["evaluate", *given, "--consistency"]) == 0
+        of_data, of_video = capsys.readouterr().err.splitlines()
+        assert of_data.startswith("--consistency: not measured of CamVid val: no labelled frames")
+        assert of_video.startswith(f"--consistency: not measured of {root}/val/images: no frames")
 
 
 class TestCurve:
@@ -415,6 +439,35 @@ class TestFamiliarity:
         assert main(["evaluate", bundle, "--data", str(root), "--familiarity", images]) == 0
         assert '"familiarity": {"statistic"' in capsys.readouterr().out
 
+    def test_max_frames_limits_known_material_too(
+        self, bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        root = scenes.write(tmp_path / "data", scenes.scene(25))
+        given = bundle, "--data", str(root), "--familiarity", f"{root}/val/images", "--max-frames", "12"
+        known, judged = evaluated(capsys, *given)["familiarity"][0]["materials"]
+        assert (known["windows"], judged["windows"]) == (1, 1)
+
+    def test_the_median_is_one(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        windows = ((0.1, 0.2, 0.4, 0.9),)
+        material = familiarity.Material(name="val", is_known=True, windows=windows)
+        monkeypatch.setattr(familiarity, "survey", lambda *_, **__: familiarity.conclude([material], []))
+        options = job.EvaluateOptions(bundles=(str(scenes.bundle(tmp_path)),), familiarity=("v.mp4",))
+        (subject,) = job.plan(options, print)
+        (row,) = job._surveyed(subject, tmp_path, options, [])["materials"]
+        assert row["median"] == 0.3
+
+    def test_unreadable_parts_are_told(
+        self, bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        root, video = scenes.write(tmp_path / "data", scenes.scene(12)), tmp_path / "video"
+        shutil.copytree(f"{root}/val/images", video)
+        (video / "0016E5_00012.png").write_bytes(b"damaged")
+        given = bundle, "--data", str(root), "--familiarity", str(video)
+        assert main(["evaluate", *given]) == 7
+        error = capsys.readouterr().err
+        assert error.startswith("warning: ") and "0016E5_00012.png: cannot be read" in error
+        assert error.count("\n") == 1
+
     def test_what_is_missing(
         self, bundle: str, root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -429,7 +482,8 @@ class TestFamiliarity:
 
 def test_intervals() -> None:
     assert parse_intervals("4, 1,2,1") == (1, 2, 4)
-    for text in ("", "0", "a", "-1", "1001", "1.5", "9" * 5000):
+    assert parse_intervals("0" * 5000 + "3,1000") == (3, 1000)
+    for text in ("", "0", "a", "-1", "1001", "1.5", "9" * 5000, "000000001000000000", "00"):
         with pytest.raises(UsageError, match="--intervals"):
             parse_intervals(text)
 
