@@ -29,6 +29,8 @@ _MODELS = Path(__file__).parent / "models"
 _LARGEST_MANIFEST = 1 << 20
 _LARGEST_GRAPH = 2 << 30  # protobuf's own limit
 _LARGEST_SIDE = 8192
+_LARGEST_COUNT = 10**18  # of parameters or multiply-accumulates
+_LONGEST_INTERVAL = 1000
 _LARGEST_AREA = _LARGEST_SIDE * _LARGEST_SIDE
 
 
@@ -105,7 +107,7 @@ class Manifest:
     trained_on: tuple[str, ...]
     accuracy: Mapping[str, Any]
     interval_accuracy: IntervalAccuracy | None
-    familiarity: Familiarity | None
+    familiarity: Familiarity | None  # None: not stated, or with a statistic that this version does not know
     cost: Cost | None
     graphs: Mapping[str, str]
 
@@ -197,7 +199,7 @@ def shipped_bundles() -> list[str]:
 def read_manifest(path: Path) -> Manifest:
     """The checked content of a manifest.json. Keys that this version does not know are left alone."""
     top = _Reader(str(path), _load_json(path))
-    version = top.integer("format_version", 1, None)
+    version = top.integer("format_version", 1, _LARGEST_COUNT)
     if version > FORMAT_VERSION:
         top.fail(
             "format_version",
@@ -210,7 +212,7 @@ def read_manifest(path: Path) -> Manifest:
         working_size=_working_size(top),
         keyframe_size=_keyframe_size(top.object("keyframe_size")),
         precision=top.choice("precision", PRECISIONS),
-        interval=top.integer("interval", 1, 1000),
+        interval=top.integer("interval", 1, _LONGEST_INTERVAL),
         license=top.text("license"),
         trained_on=tuple(item.whole_text() for item in top.array("trained_on", 0, 1000)),
         accuracy=top.object("accuracy").mapping(),
@@ -262,8 +264,8 @@ def _cost(cost: "_Reader") -> Cost:
     parameters, macs = cost.object("parameters"), cost.object("macs")
     return Cost(
         at=(height, width),
-        parameters={part: parameters.integer(part, 0, None) for part in parts},
-        macs={part: macs.integer(part, 0, None) for part in parts},
+        parameters={part: parameters.integer(part, 0, _LARGEST_COUNT) for part in parts},
+        macs={part: macs.integer(part, 0, _LARGEST_COUNT) for part in parts},
     )
 
 
@@ -283,13 +285,15 @@ def _interval_accuracy(accuracy: "_Reader") -> IntervalAccuracy | None:
     )
 
 
-def _familiarity(stated: "_Reader") -> Familiarity:
-    usual = stated.array("usual", 2, 2)
-    return Familiarity(
-        statistic=stated.text("statistic"),
-        threshold=stated.number("threshold", 0, 1),
-        usual=(usual[0].only_number(0, 1), usual[1].only_number(0, 1)),
-    )
+def _familiarity(stated: "_Reader") -> Familiarity | None:
+    """None for a statistic of a later version, whose numbers may mean anything."""
+    statistic = stated.text("statistic")
+    if statistic != MEAN_CONFIDENCE:
+        return None
+    low, high = (value.only_number(0, 1) for value in stated.array("usual", 2, 2))
+    if low > high:
+        stated.fail("usual", f"must be [lowest, highest], not {_shown([low, high])}")
+    return Familiarity(statistic=statistic, threshold=stated.number("threshold", 0, 1), usual=(low, high))
 
 
 def _graphs(graphs: "_Reader") -> Mapping[str, str]:
@@ -350,7 +354,7 @@ class _Reader:
             self.fail(key, f"must be one of {', '.join(allowed)}, not {_shown(value)}")
         return str(value)
 
-    def integer(self, key: str, least: int, most: int | None) -> int:
+    def integer(self, key: str, least: int, most: int) -> int:
         return self._whole(key, self._get(key), least, most)
 
     def integers(self, key: str, count: int, least: int, most: int) -> tuple[int, ...]:
@@ -371,15 +375,19 @@ class _Reader:
         """An object of numbers by interval, as in {"1": 71.1, "4": 68.6}; in the order of the intervals."""
         values = self.object(key)
         for name in values.mapping():
-            if not (name.isascii() and name.isdigit() and name[0] != "0" and len(name) <= 4):
-                values.fail(name, 'is no interval; the keys must be whole numbers, as in {"1": 71.1}')
+            is_number = name.isascii() and name.isdigit() and name[0] != "0" and len(name) <= 4
+            if not is_number or int(name) > _LONGEST_INTERVAL:
+                values.fail(
+                    name,
+                    f"is no interval; the keys must be whole numbers in 1..{_LONGEST_INTERVAL}, "
+                    'as in {"1": 71.1}',
+                )
         names = sorted(values.mapping(), key=int)
         return {int(name): values.number(name, least, most) for name in names}
 
-    def _whole(self, key: str, value: Any, least: int, most: int | None) -> int:
-        if type(value) is not int or value < least or (most is not None and value > most):
-            span = f"of at least {least}" if most is None else f"in {least}..{most}"
-            self.fail(key, f"must be a whole number {span}, not {_shown(value)}")
+    def _whole(self, key: str, value: Any, least: int, most: int) -> int:
+        if type(value) is not int or not least <= value <= most:
+            self.fail(key, f"must be a whole number in {least}..{most}, not {_shown(value)}")
         return value
 
     def _get(self, key: str) -> Any:

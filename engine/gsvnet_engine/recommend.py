@@ -36,8 +36,23 @@ class Recommendation:
     def sentence(self) -> str:
         """One line: what is recommended and why."""
         if self.chosen.interval == 1:
-            return f"l=1: every longer interval costs more than {_points(self.most_points)} on {self.dataset}"
+            return f"l=1: {self._why_none()}"
         return f"{self.chosen.sentence()} (on {self.dataset}; speed {self.basis})"
+
+    def _why_none(self) -> str:
+        """Why no longer interval is chosen."""
+        longer = self.choices[1:]
+        faster = [choice for choice in longer if choice.speed_up > 1]
+        if not longer:
+            return "no longer interval is measured, in both mIoU and speed"
+        if not faster:
+            return f"no longer interval runs faster (speed {self.basis})"
+        which = (
+            ""
+            if all(_costs_more(choice.points, self.most_points) for choice in longer)
+            else " that runs faster"
+        )
+        return f"every longer interval{which} costs more than {_points(self.most_points)} on {self.dataset}"
 
     @property
     def limit(self) -> str:
@@ -69,7 +84,7 @@ def recommend(
         Choice(interval=n, points=average_miou[1] - average_miou[n], speed_up=speeds[n])
         for n in sorted(set(average_miou) & set(speeds))
     )
-    allowed = [c for c in choices[1:] if c.points <= most_points + _ROUNDING and c.speed_up > 1]
+    allowed = [c for c in choices[1:] if not _costs_more(c.points, most_points) and c.speed_up > 1]
     return Recommendation(
         chosen=(allowed or choices[:1])[-1],
         choices=choices,
@@ -125,6 +140,10 @@ def for_run(manifest: "Manifest", interval: int, measured_ms: tuple[float, float
     return lines
 
 
+def _costs_more(points: float, most_points: float) -> bool:
+    return points > most_points + _ROUNDING
+
+
 def _points(points: float) -> str:
-    shown = f"{points + 0.0:.1f}"
+    shown = f"{round(points, 1) + 0.0:.1f}"  # + 0.0: no "-0.0"
     return f"{shown} point" if shown == "1.0" else f"{shown} points"

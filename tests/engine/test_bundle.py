@@ -205,6 +205,18 @@ EDITS: dict[str, tuple[Edit, str]] = {
         put("familiarity", value={"statistic": "mean_confidence", "threshold": 0.5, "usual": [0.8]}),
         "familiarity: usual: must be a list of 2 to 2 entries",
     ),
+    "usual upside down": (
+        put("familiarity", value={"statistic": "mean_confidence", "threshold": 0.5, "usual": [0.99, 0.5]}),
+        r"familiarity: usual: must be \[lowest, highest\], not \[0\.99, 0\.5\]",
+    ),
+    "an interval too long": (
+        put("accuracy", value={"intervals": {"dataset": "d", "average_miou": {"1": 70, "1001": 60}}}),
+        r"average_miou: 1001: is no interval; the keys must be whole numbers in 1\.\.1000",
+    ),
+    "cost absurd": (
+        put("cost", "macs", "keyframe", value=10**400),
+        "cost: macs: keyframe: must be a whole number in 0..1000000000000000000, not 1000",
+    ),
     "cost negative": (
         put("cost", "macs", "keyframe", value=-1),
         "cost: macs: keyframe: must be a whole number",
@@ -245,6 +257,11 @@ class TestStated:
         found = Bundle.open(folder).manifest.familiarity
         assert found is not None
         assert (found.statistic, found.threshold, found.usual) == ("mean_confidence", 0.86, (0.9, 0.95))
+
+    def test_a_statistic_of_a_later_version_is_left_alone(self, folder: Path) -> None:
+        stated = {"statistic": "entropy", "threshold": 4.2, "usual": "0..3"}
+        edit(folder, put("familiarity", value=stated))
+        assert Bundle.open(folder).manifest.familiarity is None
 
 
 def refused(folder: Path, message: str) -> None:

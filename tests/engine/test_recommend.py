@@ -58,6 +58,31 @@ def test_in_words() -> None:
     assert none.sentence() == "l=1: every longer interval costs more than 0.1 points on CamVid"
 
 
+@pytest.mark.parametrize(
+    ("miou", "speed", "why"),
+    [
+        ({1: 70.0}, SPEED, "no longer interval is measured, in both mIoU and speed"),
+        ({1: 70.0, 2: 69.9}, {3: 2.0}, "no longer interval is measured, in both mIoU and speed"),
+        ({1: 70.0, 2: 69.9}, {2: 0.9}, "no longer interval runs faster (speed measured)"),
+        ({1: 70.0, 2: 60.0}, {2: 0.9}, "no longer interval runs faster (speed measured)"),
+        ({1: 70.0, 2: 60.0}, {2: 1.9}, "every longer interval costs more than 1.0 point on CamVid"),
+        (
+            {1: 70.0, 2: 69.9, 3: 60.0},
+            {2: 1.0, 3: 1.5},
+            "every longer interval that runs faster costs more than 1.0 point on CamVid",
+        ),
+    ],
+)
+def test_why_interval_1(miou: dict[int, float], speed: dict[int, float], why: str) -> None:
+    assert recommend.recommend(miou, speed, dataset="CamVid").sentence() == f"l=1: {why}"
+
+
+@pytest.mark.parametrize("cost", [-0.04, -0.0, 0.0, 0.04])
+def test_no_minus_nothing(cost: float) -> None:
+    found = recommend.recommend({1: 70.0, 2: 70.0 - cost}, SPEED)
+    assert found.sentence().startswith("l=2 costs 0.0 points and")
+
+
 class TestForRun:
     """The line that ends a run, for a manifest with and without what it needs."""
 

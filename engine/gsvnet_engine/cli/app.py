@@ -9,9 +9,10 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -45,21 +46,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, rest = given[:end], given[end:]
     debug = "--debug" in options or bool(os.environ.get("GSVNET_DEBUG"))
     understood = [option for option in options if option != "--debug"]  # it may stand after the verb, too
+    with _checked_stdout():
+        return _run([*understood, *rest], debug=debug, as_json="--json" in options)
+
+
+def _run(arguments: Sequence[str], *, debug: bool, as_json: bool) -> int:
     try:
-        code = build_app()(args=[*understood, *rest], prog_name=PROGRAM, standalone_mode=False)
+        code = build_app()(args=arguments, prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except (BrokenPipeError, SystemExit):  # typer makes the second of the first; nothing else exits
-        # The reader of our stdout has gone. Python would say so again when it closes stdout on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
+        _leave_stdout()  # its reader has gone
         return OutputError.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return _report("interrupted", EXIT_INTERRUPTED, as_json="--json" in options)
+        return _report("interrupted", EXIT_INTERRUPTED, as_json=as_json)
     except Exception as error:
         if debug:
             traceback.print_exc()
         message, exit_code = explain(error)
-        return _report(message, exit_code, as_json="--json" in options)
+        return _report(message, exit_code, as_json=as_json)
 
 
 def build_app() -> typer.Typer:
@@ -80,6 +85,8 @@ def build_app() -> typer.Typer:
 
 def explain(error: BaseException) -> tuple[str, int]:
     """One line for the user, and the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", EXIT_INTERRUPTED
     if isinstance(error, GsvnetError):
         return str(error), error.exit_code
     if isinstance(error, _CommandLineProblem):
@@ -104,11 +111,67 @@ def _explain_import(error: ImportError) -> str:
 
 def _report(message: str, exit_code: int, *, as_json: bool) -> int:
     line = " ".join(message.split())
-    if as_json:
-        print(json.dumps({"error": line, "exit_code": exit_code}), flush=True)
-    else:
+    try:
+        if as_json:
+            print(json.dumps({"error": line, "exit_code": exit_code}))
+        sys.stdout.flush()
+    except (OSError, OutputError):  # stdout takes nothing
+        _leave_stdout()
+        as_json = False
+    if not as_json:
         print(f"error: {line}", file=sys.stderr)
     return exit_code
+
+
+class _Stdout:
+    """sys.stdout, whose OSErrors say that they are its own. What a reader that goes away leads to stays as it is."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with _named():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with _named():
+            self._stream.flush()
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"stdout: cannot be written: {error.strerror or error}; send it somewhere else"
+        ) from error
+
+
+@contextmanager
+def _checked_stdout() -> Iterator[None]:
+    """Lets sys.stdout be a _Stdout. Where it was closed: one that cannot be written, since print would say nothing,
+    and the next file that is opened would become it."""
+    before = sys.stdout
+    if sys.stdout is None:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), _STDOUT)
+        sys.stdout = open(_STDOUT, "w", closefd=False)  # noqa: SIM115 (no path, and it stays open)
+    changed: Any = _Stdout(sys.stdout)
+    sys.stdout = changed
+    try:
+        yield
+    finally:
+        sys.stdout = before
+
+
+def _leave_stdout() -> None:
+    """Python would fail once more when it closes stdout on its way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
 
 
 def _print_version(wanted: bool) -> None:

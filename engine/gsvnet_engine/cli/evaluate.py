@@ -3,11 +3,14 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gsvnet_engine.errors import EXIT_OK, EXIT_PARTIAL, UsageError
+
+if TYPE_CHECKING:
+    from gsvnet_engine.evaluation.job import EvaluateOptions
 
 SPLITS = ("train", "val", "test")
 _LONGEST = 1000
@@ -65,7 +68,7 @@ def command(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the PNG if it exists.")] = False,
     max_frames: Annotated[
-        int | None, typer.Option(min=1, help="Frames to read, of the split and of each video.")
+        int | None, typer.Option(min=1, help="Frames to read, of each split and of each video.")
     ] = None,
     backend: Annotated[
         list[str] | None,
@@ -89,9 +92,8 @@ def command(
             "nothing to measure: give --data DIR (CamVid or Cityscapes), --agreement VIDEO, or both"
         )
 
-    from gsvnet_engine.evaluation.job import EvaluateOptions, run
+    from gsvnet_engine.evaluation.job import EvaluateOptions
     from gsvnet_engine.evaluation.protocol import Measures
-    from gsvnet_engine.evaluation.tables import lines
 
     options = EvaluateOptions(
         bundles=tuple(dict.fromkeys(bundles or ("street",))),
@@ -110,19 +112,46 @@ def command(
         curve=curve,
         force=force,
     )
-    facts = run(options, say=lambda note: print(note, file=sys.stderr))
+    return _measured(options, as_json=as_json)
+
+
+def _measured(options: "EvaluateOptions", *, as_json: bool) -> int:
+    """Measure and print; the exit code. What was measured before an error is printed before it."""
+    from gsvnet_engine.cli.app import explain
+    from gsvnet_engine.evaluation.job import is_measured, nothing, run
+
+    facts = nothing()
+    try:
+        run(options, facts, say=lambda note: print(note, file=sys.stderr))
+    except (Exception, KeyboardInterrupt) as error:
+        if not is_measured(facts):
+            raise
+        message, exit_code = explain(error)
+        failure = {"error": " ".join(message.split()), "exit_code": exit_code}
+        _print({**facts, **failure} if as_json else facts, as_json=as_json)
+        if not as_json and isinstance(error, Exception):
+            raise
+        print(f"error: {failure['error']}", file=sys.stderr)  # with --json the one object has it, too
+        return exit_code
+    _print(facts, as_json=as_json)
+    return EXIT_PARTIAL if facts["problems"] else EXIT_OK
+
+
+def _print(facts: dict[str, Any], *, as_json: bool) -> None:
+    from gsvnet_engine.evaluation.tables import lines
+
     for line in facts["problems"]:
         print(f"warning: {line}", file=sys.stderr)
-    print(json.dumps(facts) if as_json else "\n".join(lines(facts)))
-    return EXIT_PARTIAL if facts["problems"] else EXIT_OK
+    print(json.dumps(facts) if as_json else "\n".join(lines(facts)), flush=True)
 
 
 def parse_intervals(text: str) -> tuple[int, ...]:
     """ "4,1,2" -> (1, 2, 4)."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and 1 <= int(part[:9]) <= _LONGEST for part in parts):
+    digits = [part.lstrip("0") for part in parts if part.isascii() and part.isdigit()]
+    if len(digits) < len(parts) or not all(0 < len(each) <= 4 and int(each) <= _LONGEST for each in digits):
         raise UsageError(f"--intervals must be whole numbers of 1..{_LONGEST}, as in 1,2,4, not {text!r}")
-    return tuple(sorted({int(part) for part in parts}))
+    return tuple(sorted({int(each) for each in digits}))
 
 
 def parse_list(given: list[str] | None, default: str) -> tuple[str, ...]:

@@ -99,11 +99,30 @@ class CamVid:
     @property
     def is_video(self) -> bool:
         """Whether the pictures are consecutive video: one sequence, frame numbers at one constant step."""
-        numbers = [still.number for still in self.stills]
-        if len({still.sequence for still in self.stills}) != 1 or len(numbers) < 2:
-            return False
-        steps = {None if a is None or b is None else b - a for a, b in pairwise(numbers)}
-        return len(steps) == 1 and steps.isdisjoint({None, 0})
+        steps = self._steps()
+        return len(set(steps)) == 1 and steps[0] > 0
+
+    @property
+    def gap(self) -> str | None:
+        """Where a run, most of whose steps are the smallest, makes a larger one; None where this is no such run."""
+        steps = self._steps()
+        least = min(steps, default=0)
+        if least < 1 or 2 * steps.count(least) < len(steps) or any(step % least for step in steps):
+            return None
+        for step, (before, after) in zip(steps, pairwise(self.stills), strict=True):
+            if step > least:
+                return (
+                    f"{after.image} is the picture after {before.image.name}, {step} numbers on where others are "
+                    f"{least}: restore what is missing between them"
+                )
+        return None
+
+    def _steps(self) -> list[int]:
+        """From each picture's number to the next one's; empty where they are not of one sequence, and numbered."""
+        numbers = [still.number for still in self.stills if still.number is not None]
+        if len({still.sequence for still in self.stills}) != 1 or len(numbers) < len(self.stills):
+            return []
+        return [b - a for a, b in pairwise(numbers)]
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

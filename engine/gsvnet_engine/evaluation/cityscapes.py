@@ -99,6 +99,7 @@ class Cityscapes:
     targets: Sequence[tuple[_Place, Path]]
     name = "Cityscapes"
     classes = CLASSES
+    gap = None
 
     @classmethod
     def open(cls, root: Path, split: str) -> "Cityscapes":
@@ -120,6 +121,12 @@ class Cityscapes:
         data = cls(split=split, images=images, truth=truth, is_video=is_video, targets=targets)
         data._check_pairs()
         return data
+
+    @staticmethod
+    def has(root: Path, split: str) -> bool:
+        """Whether both the split's pictures and its labels are there."""
+        pictures = any((root / folder / split).is_dir() for folder in (SEQUENCES, STILLS))
+        return pictures and (root / TRUTH / split).is_dir()
 
     @property
     def source(self) -> str:

@@ -8,6 +8,7 @@ from gsvnet_engine.errors import BackendError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _SIZE_INCHES, _DPI = (8.0, 5.0), 140
 _DASHED = (("repeat", (0, (1.5, 1.5)), "keyframe repeated"), ("warp", (0, (5, 2)), "warp only"))
@@ -30,28 +31,53 @@ def check(path: Path, *, force: bool) -> None:
             "--curve: needs matplotlib, which is missing: install gsvnet-engine[export]"
         ) from error
     check_file(path, force=force)
+    is_new = not path.exists()
+    try:
+        path.open("ab").close()  # permissions do not tell everything
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def draw(path: Path, rows: Sequence[dict[str, Any]], title: str) -> None:
     """Write the PNG from rows of `evaluate --json`: one line for each bundle, backend and precision."""
+    try:
+        figure(rows, title).savefig(path, format="png")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def figure(rows: Sequence[dict[str, Any]], title: str) -> "Figure":
+    """What `draw` writes."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained")
-    axes = figure.add_subplot()
+    drawing = Figure(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained")
+    axes = drawing.add_subplot()
     series = _series(rows)
     by_speed = sorted(series, key=lambda name: float(series[name][-1]["fps"]))
     for number, (name, own) in enumerate(series.items()):
         _plot(axes, name, own, f"C{number}", above=by_speed.index(name) % 2 == 1)
     axes.set_xlabel("networks alone, frames/s")
     axes.set_ylabel("average mIoU in percent")
-    axes.set_title(title)
+    axes.set_title(title, parse_math=False)
     axes.grid(alpha=0.3)
     axes.margins(0.08)
-    axes.legend(loc="best", fontsize="small")
-    try:
-        figure.savefig(path, format="png")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    _add_legend(axes)
+    return drawing
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path}: cannot be written: {error.strerror or error}; give --curve another place")
+
+
+def _add_legend(axes: "Axes") -> None:
+    """Names as they are: to matplotlib a first _ would hide a line, and $ be mathematics."""
+    drawn = axes.get_lines()
+    legend = axes.legend(drawn, [str(n) for n in range(len(drawn))], loc="best", fontsize="small")
+    for text, line in zip(legend.get_texts(), drawn, strict=True):
+        text.set_parse_math(False)
+        text.set_text(line.get_label())
 
 
 def _series(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -76,6 +102,8 @@ def _plot(axes: "Axes", name: str, rows: list[dict[str, Any]], colour: str, *, a
         )
     for kind, dashes, label in _DASHED:
         known = [row for row in rows if row[f"{kind}_average_miou"] is not None]
+        if not known:
+            continue
         axes.plot(
             [row[f"{kind}_fps"] for row in known],
             [row[f"{kind}_average_miou"] for row in known],
@@ -83,5 +111,5 @@ def _plot(axes: "Axes", name: str, rows: list[dict[str, Any]], colour: str, *, a
             linestyle=dashes,
             linewidth=1,
             marker=".",
-            label=f"{name}: {label}" if known else None,
+            label=f"{name}: {label}",
         )

@@ -49,6 +49,10 @@ class Dataset(Protocol):
     def classes(self) -> tuple[str, ...]: ...
     @property
     def is_video(self) -> bool: ...
+    @property
+    def gap(self) -> str | None:
+        """Of stills that seem a run with frames missing: where, and how to mend it."""
+        ...
 
     def clips(self, longest: int, max_frames: int | None = None) -> Sequence[Clip]:
         """Clips in which every target has `longest` - 1 frames before it; `max_frames` pictures in all at most.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from gsvnet_engine import backends
@@ -13,10 +14,10 @@ from gsvnet_engine.evaluation import agreement, curve, familiarity, machine_labe
 from gsvnet_engine.evaluation.dataset import Dataset
 from gsvnet_engine.evaluation.layouts import open_dataset
 from gsvnet_engine.evaluation.networks import RuntimeOptions
-from gsvnet_engine.evaluation.protocol import Evaluation, Measures, evaluate
+from gsvnet_engine.evaluation.protocol import Evaluation, Measures, evaluate, usable_clips
 from gsvnet_engine.familiarity import KEYFRAMES
 from gsvnet_engine.sources.base import SourceError
-from gsvnet_engine.video import SourceOptions, open_source
+from gsvnet_engine.video import STDIN, SourceOptions, is_url, open_source
 
 INTERVALS = (1, 2, 3, 4, 5)
 
@@ -52,27 +53,44 @@ class Subject:
     by: dict[str, str]
 
 
-def run(options: EvaluateOptions, *, say: Callable[[str], None]) -> dict[str, Any]:
-    """Measure it. `say` takes one-line notes. Raises GsvnetError.
+def nothing() -> dict[str, Any]:
+    """The result before anything is measured. "problems": lines about parts of videos that could not be read."""
+    facts: dict[str, Any] = {"bundle": None, "dataset": None, "split": None, "frames": 0}
+    facts |= {kind: [] for kind in ("rows", "distances", "agreement", "machine_labels", "familiarity")}
+    return facts | {"per_class": {}, "absent": [], "problems": []}
 
-    The result's "problems" are lines about parts of videos that could not be read.
+
+def is_measured(facts: dict[str, Any]) -> bool:
+    """Whether there is anything in it to show."""
+    return any(facts[kind] for kind in ("rows", "agreement", "machine_labels", "familiarity"))
+
+
+def run(options: EvaluateOptions, facts: dict[str, Any], *, say: Callable[[str], None]) -> None:
+    """Measure it, into `facts` (from `nothing`), where everything measured before an error stays.
+
+    `say` takes one-line notes. Raises GsvnetError, for what can be known beforehand before anything is measured.
     """
     _check(options)
     subjects = plan(options, say)
-    facts: dict[str, Any] = {"bundle": subjects[0].by["bundle"], "dataset": None, "split": None, "frames": 0}
-    facts |= {kind: [] for kind in ("rows", "distances", "agreement", "machine_labels", "familiarity")}
-    facts |= {"per_class": {}, "absent": [], "problems": []}
+    facts["bundle"] = subjects[0].by["bundle"]
+    data = None
     if options.data is not None and not options.familiarity:
         data = open_dataset(options.data, options.split, options.dataset)
+    _look(options, subjects, data)
+    if data is not None:
+        if data.gap is not None and options.intervals is None:
+            say(f"only interval 1 is measured: {data.gap}")
         for subject in subjects:
             _add_measured(facts, subject, data, options)
+    if options.curve is not None:
+        curve.draw(options.curve, facts["rows"], _title(facts))
     for subject in subjects:
         _add_videos(facts, subject, options)
         if options.familiarity and options.data is not None:
-            facts["familiarity"].append(_surveyed(subject, options.data, options))
-    if options.curve is not None:
-        curve.draw(options.curve, facts["rows"], _title(facts))
-    return facts
+            facts["familiarity"].append(_surveyed(subject, options.data, options, facts["problems"]))
+    if options.measures.consistency:
+        for line in _unfollowed(facts):
+            say(line)
 
 
 def plan(options: EvaluateOptions, say: Callable[[str], None]) -> list[Subject]:
@@ -125,6 +143,11 @@ def _check(options: EvaluateOptions) -> None:
         raise UsageError(
             "nothing to measure: give --data DIR (CamVid or Cityscapes), --agreement VIDEO, or both"
         )
+    for option, given in (("--agreement", options.agreement), ("--familiarity", options.familiarity)):
+        if STDIN in given:
+            raise UsageError(
+                f"{option} {STDIN}: evaluate reads no raw frames from stdin: give a file, a folder of images or a URL"
+            )
     if options.machine_labels is not None and not options.agreement:
         raise UsageError("--machine-labels: of which video? give it with --agreement VIDEO")
     videos, labels = options.agreement, options.machine_labels
@@ -141,13 +164,39 @@ def _check(options: EvaluateOptions) -> None:
         curve.check(options.curve, force=options.force)
 
 
+def _look(options: EvaluateOptions, subjects: Sequence[Subject], data: Dataset | None) -> None:
+    """Raise for whatever of the input is known to fail later: other classes, missing frames, videos, labels."""
+    if data is not None:
+        for subject in subjects:
+            usable_clips(subject.bundle, data, _intervals(options, data), options.max_frames)
+    for video in (*options.agreement, *familiarity.videos_in(options.familiarity)):
+        if not is_url(video) and not Path(video).is_fifo():  # these may be had once only
+            open_source(video).close()
+    if options.familiarity and options.data is not None:
+        familiarity.known_material(options.data, options.dataset)
+    if options.machine_labels is None:
+        return
+    for subject in subjects:
+        for video in options.agreement:
+            with closing(_labels_of(video, options.machine_labels, subject)) as labels:
+                labels.clips(max(options.intervals or INTERVALS), options.max_frames)
+
+
+def _intervals(options: EvaluateOptions, data: Dataset) -> Sequence[int]:
+    return options.intervals or (INTERVALS if data.is_video else INTERVALS[:1])
+
+
+def _labels_of(video: str, folder: Path, subject: Subject) -> machine_labels.MachineLabels:
+    classes = tuple(info.name for info in subject.bundle.manifest.classes)
+    return machine_labels.MachineLabels.open(video, folder, classes)
+
+
 def _add_measured(facts: dict[str, Any], subject: Subject, data: Dataset, options: EvaluateOptions) -> None:
     """The part of the result that comes from ground truth."""
-    intervals = options.intervals or (INTERVALS if data.is_video else INTERVALS[:1])
     found = evaluate(
         subject.bundle,
         data,
-        intervals,
+        _intervals(options, data),
         options=subject.runtime,
         measures=options.measures,
         max_frames=options.max_frames,
@@ -195,9 +244,8 @@ def _add_videos(facts: dict[str, Any], subject: Subject, options: EvaluateOption
         facts["agreement"] += [{"video": video, **asdict(row), **subject.by} for row in rows]
         if options.machine_labels is None:
             continue
-        classes = tuple(info.name for info in subject.bundle.manifest.classes)
         wanted = tuple(sorted({1, *intervals}))
-        with closing(machine_labels.MachineLabels.open(video, options.machine_labels, classes)) as data:
+        with closing(_labels_of(video, options.machine_labels, subject)) as data:
             rows = machine_labels.measure(
                 subject.bundle, data, wanted, options=subject.runtime, max_frames=options.max_frames
             )
@@ -212,16 +260,32 @@ def _note(problems: list[str], name: str, errors: Sequence[SourceError]) -> None
             problems.append(line)
 
 
-def _surveyed(subject: Subject, root: Path, options: EvaluateOptions) -> dict[str, Any]:
+def _unfollowed(facts: dict[str, Any]) -> Iterator[str]:
+    """A line about each material on which temporal consistency was asked for, and is nowhere."""
+    if facts["rows"] and all(row["consistency"] is None for row in facts["rows"]):
+        of = f"of {facts['dataset']} {facts['split']}"
+        yield f"--consistency: not measured {of}: no labelled frames of known motion follow one another there"
+    for video in dict.fromkeys(row["video"] for row in facts["agreement"]):
+        if all(row["consistency"] is None for row in facts["agreement"] if row["video"] == video):
+            yield f"--consistency: not measured of {video}: no frames of known motion follow one another there"
+
+
+def _surveyed(subject: Subject, root: Path, options: EvaluateOptions, problems: list[str]) -> dict[str, Any]:
     """The statistic on every material, and the manifest's entry that follows."""
     found = familiarity.survey(
-        subject.bundle, root, options.familiarity, options=subject.runtime, max_frames=options.max_frames
+        subject.bundle,
+        root,
+        options.familiarity,
+        kind=options.dataset,
+        options=subject.runtime,
+        max_frames=options.max_frames,
+        note=lambda name, errors: _note(problems, name, errors),
     )
     materials = [
         {
             "name": material.name,
             "known": material.is_known,
-            "median": _rounded(sorted(material.values())[len(material.values()) // 2]),
+            "median": _rounded(median(material.values())),
             "lowest": _rounded(min(material.values())),
             "highest": _rounded(max(material.values())),
             "windows": len(material.windows),

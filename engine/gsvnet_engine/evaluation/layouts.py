@@ -15,8 +15,11 @@ def open_dataset(root: Path, split: str, kind: str = "auto") -> Dataset:
 
     Raises UsageError for a kind that is not known, InputError for another layout.
     """
+    return Cityscapes.open(root, split) if is_cityscapes(root, kind) else CamVid.open(root, split)
+
+
+def is_cityscapes(root: Path, kind: str = "auto") -> bool:
+    """Whether the folder is to be read as Cityscapes, else as CamVid. Raises UsageError for a kind not known."""
     if kind not in DATASETS:
         raise UsageError(f"--dataset must be one of {', '.join(DATASETS)}, not {kind!r}")
-    if kind == "cityscapes" or (kind == "auto" and is_layout(root)):
-        return Cityscapes.open(root, split)
-    return CamVid.open(root, split)
+    return kind == "cityscapes" or (kind == "auto" and is_layout(root))

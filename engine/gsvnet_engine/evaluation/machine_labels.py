@@ -3,7 +3,8 @@
 `<frame number>.png`, numbered from 0, holds class ids of that frame's size; C (the number of classes) and 255: no
 opinion. It is measured as ground truth would be: at interval l every labelled frame is reached from keyframes 0..l-1
 frames before it. Beside it stands the best constant label map: at each pixel the label that is most frequent there
-over the measured frames. No labelling that ignores the picture agrees better, so what is above it was seen.
+over the measured frames. No labelling that ignores the picture agrees in more pixels, so what is above it was seen.
+That is true of the pixels only: of the mean over the classes another such labelling may have more.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.errors import InputError
 from gsvnet_engine.evaluation.confusion import Confusion
-from gsvnet_engine.evaluation.dataset import Labels, read_labels
+from gsvnet_engine.evaluation.dataset import Labels, read_labels, shown
 from gsvnet_engine.evaluation.networks import RuntimeOptions
 from gsvnet_engine.evaluation.protocol import evaluate
 from gsvnet_engine.frames import Frame
@@ -78,6 +79,7 @@ class MachineLabels:
     video: "_Video"
     split = "machine labels"
     is_video = True
+    gap = None
 
     @classmethod
     def open(cls, video: str, folder: Path, classes: tuple[str, ...]) -> "MachineLabels":
@@ -86,11 +88,14 @@ class MachineLabels:
         folder = own if own.is_dir() else folder
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; give the one of the machine labels' PNGs")
-        labels = {}
+        labels: dict[int, Path] = {}
         for path in sorted(folder.glob("*.png")):
             if not (path.stem.isascii() and path.stem.isdigit()):
                 raise InputError(f"{path}: its name must be the frame's number, from 0, as in 000012.png")
-            labels[int(path.stem)] = path
+            number = int(path.stem)
+            if number in labels:
+                raise InputError(f"{path}: {labels[number].name} is of frame {number}, too; keep one of them")
+            labels[number] = path
         if not labels:
             raise InputError(f"{folder}: holds no <frame number>.png")
         reader = _Video(video, labels[max(labels)])
@@ -122,9 +127,15 @@ class MachineLabels:
         return clips
 
     def constant(self, longest: int, max_frames: int | None = None) -> Confusion:
-        """What the best constant label map comes to on the same frames."""
-        targets = self._targets(longest, max_frames)
-        truths = [_opinions(self.labels[number], None, len(self.classes)) for number in targets]
+        """What the best constant label map comes to on the same frames. Raises InputError for two sizes."""
+        paths = [self.labels[number] for number in self._targets(longest, max_frames)]
+        truths = [_opinions(path, None, len(self.classes)) for path in paths]
+        for path, truth in zip(paths, truths, strict=True):
+            if truth.shape != truths[0].shape:
+                raise InputError(
+                    f"{path}: is {shown(truth.shape)} where {paths[0].name} is {shown(truths[0].shape)}; machine "
+                    "labels of one video are of one size: give the pictures of each size as a video of their own"
+                )
         best = best_constant(truths, len(self.classes))
         found = Confusion(len(self.classes))
         for truth in truths:
@@ -153,8 +164,8 @@ def measure(
     max_frames: int | None = None,
 ) -> list[MachineAgreement]:
     """Agreement at each interval. Raises InputError for labels that do not fit the video."""
+    constant = data.constant(max(intervals), max_frames)  # first, since it may find labels that do not fit
     found = evaluate(bundle, data, intervals, options=options, max_frames=max_frames)
-    constant = data.constant(max(intervals), max_frames)
     rows = []
     for interval in intervals:
         part, last = found.distances[:interval], found.distances[interval - 1]
@@ -182,7 +193,7 @@ def measure(
 def best_constant(truths: Sequence[Labels], classes: int) -> Labels:
     """[H,W] uint8: the most frequent of the labels below `classes` at each pixel (ties, and nowhere any: the lowest).
 
-    truths: one or more, [H,W] uint8.
+    truths: one or more, [H,W] uint8, of one size.
     """
     counts: NDArray[np.uint16] = np.zeros((classes, *truths[0].shape), np.uint16)
     for truth in truths:

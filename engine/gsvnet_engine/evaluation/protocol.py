@@ -104,12 +104,7 @@ def evaluate(
 
     Raises UsageError for an interval above 1 where the pictures are stills, or too few for it.
     """
-    _check(bundle, data, intervals)
-    longest = max(intervals)
-    clips = data.clips(longest, max_frames)
-    most = max(map(len, clips), default=min(max_frames or 0, longest - 1))
-    if most < longest:
-        raise UsageError(f"interval {longest} needs at least {longest} frames; here are {most}")
+    clips, longest = usable_clips(bundle, data, intervals, max_frames), max(intervals)
     networks = Networks(bundle, options)
     tally = _Tally(len(data.classes), intervals, networks, measures)
     for clip in clips:
@@ -125,6 +120,19 @@ def evaluate(
         backend=networks.backend.name,
         precision=networks.backend.precision,
     )
+
+
+def usable_clips(
+    bundle: Bundle, data: Dataset, intervals: Sequence[int], max_frames: int | None
+) -> Sequence[Clip]:
+    """What `evaluate` goes through; it raises here, before anything is read, for what cannot be measured."""
+    _check(bundle, data, intervals)
+    longest = max(intervals)
+    clips = data.clips(longest, max_frames)
+    most = max(map(len, clips), default=min(max_frames or 0, longest - 1))
+    if most < longest:
+        raise UsageError(f"interval {longest} needs at least {longest} frames; here are {most}")
+    return clips
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,5 +311,5 @@ def _check(bundle: Bundle, data: Dataset, intervals: Sequence[int]) -> None:
     if max(intervals) > 1 and not data.is_video:
         raise UsageError(
             f"split {data.split} holds stills, not consecutive video: only interval 1 can be measured there, "
-            f"not {max(intervals)}"
+            f"not {max(intervals)}" + ("" if data.gap is None else f" ({data.gap})")
         )

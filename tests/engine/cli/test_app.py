@@ -163,6 +163,21 @@ class TestExitCodes:
         done = python("-c", script)
         assert (done.returncode, done.stderr) == (5, "")
 
+    @pytest.mark.parametrize("redirected", [">/dev/full", ">&-", "1</dev/null"])
+    @pytest.mark.parametrize("verb", ["--help", "doctor", "inspect", "inspect --json"])
+    def test_a_stdout_that_takes_nothing(self, redirected: str, verb: str) -> None:
+        command = f"exec {sys.executable} -m gsvnet_engine {verb} {redirected}"
+        done = subprocess.run(["bash", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == 5
+        assert done.stderr.startswith("error: stdout: cannot be written: ") and done.stderr.count("\n") == 1
+
+    @pytest.mark.parametrize("redirected", [">/dev/full", ">&-"])
+    def test_an_error_that_stdout_does_not_take_is_told_on_stderr(self, redirected: str) -> None:
+        command = f"exec {sys.executable} -m gsvnet_engine inspect nowhere --json {redirected}"
+        done = subprocess.run(["bash", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == 4
+        assert done.stderr.startswith("error: nowhere: no such bundle") and done.stderr.count("\n") == 1
+
 
 class TestMissingExtra:
     def test_a_verb_that_does_not_import(

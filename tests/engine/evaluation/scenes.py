@@ -63,6 +63,7 @@ class Memory:
     pairs: Sequence[tuple[Array, Array | None]]
     name = split = source = "memory"
     is_video = True
+    gap = None
 
     def clips(self, longest: int, max_frames: int | None = None) -> "list[list[MemoryPicture]]":
         return [[MemoryPicture(*pair) for pair in self.pairs[:max_frames]]]

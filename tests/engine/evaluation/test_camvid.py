@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gsvnet_engine.errors import InputError
-from gsvnet_engine.evaluation.camvid import CamVid
+from gsvnet_engine.evaluation.camvid import CamVid, Still
 from tests.engine.evaluation import scenes
 
 
@@ -52,6 +52,26 @@ class TestOpen:
         (root / "val/images/0016E5_00011.png").touch()
         with pytest.raises(InputError, match="has the same name"):
             CamVid.open(root, "val")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "after"),
+    [
+        ((1, 3, 5, 7), None),
+        ((1, 3, 5, 9), "5"),
+        ((1, 7, 9), "1"),
+        ((1, 3, 5, 8), None),  # no multiple
+        ((1, 3, 8, 15), None),  # no run at all
+        ((1,), None),
+    ],
+)
+def test_where_a_run_lacks_frames(tmp_path: Path, numbers: tuple[int, ...], after: str | None) -> None:
+    stills = tuple(
+        Still(image=tmp_path / f"a_{n}.png", labels=tmp_path / "l.png", sequence="a", number=n)
+        for n in numbers
+    )
+    gap = CamVid("val", stills).gap
+    assert gap is None if after is None else gap is not None and f"after a_{after}.png" in gap
 
 
 class TestRead:

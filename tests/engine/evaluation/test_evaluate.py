@@ -1,6 +1,7 @@
 """The evaluate verb, from arguments to exit code, on the toy bundle."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from gsvnet_engine.cli import main
 from gsvnet_engine.cli.evaluate import parse_intervals
-from gsvnet_engine.errors import UsageError
+from gsvnet_engine.errors import InputError, OutputError, UsageError
+from gsvnet_engine.evaluation import agreement, curve, familiarity, job
 from tests.engine.evaluation import scenes
 
 
@@ -84,12 +86,25 @@ class TestEvaluate:
         code, error = failed(capsys, *given, "--intervals", "1,2")
         assert code == 2 and "holds stills" in error
 
+    def test_a_run_with_a_frame_missing(
+        self, bundle: str, root: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for path in Path(root).glob("val/*/0016E5_00013.*"):
+            path.unlink()
+        gap = "0016E5_00015.webp is the picture after 0016E5_00011.webp, 4 numbers on where others are 2: restore"
+        code, error = failed(capsys, bundle, "--data", root, "--intervals", "2")
+        assert code == 2 and "holds stills" in error and gap in error and error.count("\n") == 1
+        code, error = failed(capsys, bundle, "--data", root)
+        assert code == 0 and error.startswith("only interval 1 is measured: ") and gap in error
+
     @pytest.mark.parametrize(
         ("arguments", "part"),
         [
             ([], "nothing to measure"),
             (["--data", ".", "--split", "trial"], "train, val, test"),
             (["--data", ".", "--intervals", "1,,2"], "--intervals must be"),
+            (["--agreement", "-"], "--agreement -: evaluate reads no raw frames from stdin"),
+            (["--data", ".", "--familiarity", "-"], "--familiarity -: evaluate reads no raw frames"),
         ],
     )
     def test_usage(
@@ -165,6 +180,16 @@ class TestMeasures:
         assert main(["evaluate", *given, "--consistency"]) == 0
         assert capsys.readouterr().out.count("temporal consistency") == 2
 
+    def test_consistency_without_frames_in_succession(
+        self, bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        root = scenes.write(tmp_path / "stills", scenes.scene(1))
+        given = bundle, "--data", str(root), "--agreement", f"{root}/val/images", "--intervals", "1"
+        assert main(["evaluate", *given, "--consistency"]) == 0
+        of_data, of_video = capsys.readouterr().err.splitlines()
+        assert of_data.startswith("--consistency: not measured of CamVid val: no labelled frames")
+        assert of_video.startswith(f"--consistency: not measured of {root}/val/images: no frames")
+
 
 class TestCurve:
     def test_is_drawn(
@@ -193,12 +218,110 @@ class TestCurve:
         found, error = failed(capsys, bundle, *arguments)
         assert found == code and part in error and error.count("\n") == 1
 
+    def test_names_are_shown_as_they_are(self, tmp_path: Path) -> None:
+        kinds = {"fps": 10.0, "average_miou": 70.0, "repeat_fps": 20.0, "repeat_average_miou": 60.0}
+        row = {"interval": 1, "backend": "openvino", "precision": "f32", **kinds}
+        row |= {"warp_fps": None, "warp_average_miou": None}
+        names = [f"{name}, openvino f32" for name in ("a$_b$", "_c", "$\\nothing{$")]
+        rows = [{**row, "bundle": name.partition(",")[0]} for name in names]
+        (axes,) = curve.figure(rows, "title").axes
+        legend = axes.get_legend()
+        assert legend is not None
+        shown = [text.get_text() for text in legend.get_texts()]
+        assert shown == [text for name in names for text in (name, f"{name}: keyframe repeated")]
+        curve.draw(tmp_path / "curve.png", rows, "title")
+
     def test_without_matplotlib_nothing_is_measured(
         self, bundle: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setitem(sys.modules, "matplotlib", None)
         code, error = failed(capsys, bundle, "--data", "nowhere", "--curve", "curve.png")
         assert code == 6 and "install gsvnet-engine[export]" in error and error.count("\n") == 1
+
+
+class TestFailures:
+    """What can be known to fail is known first; what was measured before another failure is not lost."""
+
+    @pytest.fixture
+    def measures_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def never(*_: Any, **__: Any) -> None:
+            raise AssertionError("measured before everything was checked")
+
+        monkeypatch.setattr(job, "evaluate", never)
+
+    @pytest.mark.usefixtures("measures_nothing")
+    def test_all_is_checked_first(
+        self, bundle: str, root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        images = f"{root}/val/images"
+        other = str(scenes.bundle(tmp_path / "other", names=("Road", "Rest")))
+        for arguments, code, part in (
+            ([bundle, "--agreement", "gone.mp4"], 3, "gone.mp4: no such file"),
+            ([bundle, "--agreement", images, "--machine-labels", "gone"], 3, "gone: no such folder"),
+            ([bundle, other], 2, "has the classes Road, Rest"),
+            ([bundle, "--curve", "/proc/x.png"], 5, "/proc/x.png: "),
+            ([bundle, "--intervals", "7"], 2, "interval 7 needs at least 7 frames; here are 6"),
+        ):
+            found, error = failed(capsys, *arguments, "--data", root)
+            assert found == code and part in error and error.count("\n") == 1
+
+    def test_checking_a_curve_leaves_no_file(
+        self, bundle: str, root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        curve = tmp_path / "curve.png"
+        given = bundle, "--data", root, "--agreement", "gone.mp4", "--curve", str(curve)
+        assert failed(capsys, *given)[0] == 3 and not curve.exists()
+        curve.write_bytes(b"kept")
+        assert failed(capsys, *given, "--force")[0] == 3 and curve.read_bytes() == b"kept"
+
+    @pytest.mark.parametrize(
+        ("problem", "code", "line"),
+        [
+            (InputError("late.mp4: is damaged"), 3, "late.mp4: is damaged"),
+            (KeyboardInterrupt(), 130, "interrupted"),
+        ],
+    )
+    def test_what_was_measured_is_printed(
+        self,
+        bundle: str,
+        root: str,
+        problem: BaseException,
+        code: int,
+        line: str,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        def fail(*_: Any, **__: Any) -> None:
+            raise problem
+
+        monkeypatch.setattr(agreement, "agreement", fail)
+        given = bundle, "--data", root, "--intervals", "1,2", "--agreement", f"{root}/val/images"
+        assert main(["evaluate", *given]) == code
+        captured = capsys.readouterr()
+        assert "CamVid val, 5 labelled frames" in captured.out and "Bicyclist" in captured.out
+        assert captured.err == f"error: {line}\n"
+        assert main(["evaluate", *given, "--json"]) == code
+        captured = capsys.readouterr()
+        facts = json.loads(captured.out)
+        assert [row["interval"] for row in facts["rows"]] == [1, 2]
+        assert (facts["error"], facts["exit_code"]) == (line, code)
+        assert captured.err == f"error: {line}\n"
+
+    def test_a_curve_that_fails_loses_nothing(
+        self,
+        bundle: str,
+        root: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        def fail(*_: Any) -> None:
+            raise OutputError("curve.png: the disk is full")
+
+        monkeypatch.setattr(curve, "draw", fail)
+        given = bundle, "--data", root, "--intervals", "1", "--curve", str(tmp_path / "curve.png")
+        assert main(["evaluate", *given]) == 5
+        assert "CamVid val, 6 labelled frames" in capsys.readouterr().out
 
 
 class TestMachineLabels:
@@ -257,6 +380,28 @@ class TestMachineLabels:
         code, error = failed(capsys, bundle, *given)
         assert code == 3 and part in error and error.count("\n") == 1
 
+    def test_labels_of_two_sizes(
+        self, bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        video, sizes = tmp_path / "video", [(32, 48), (32, 48), (64, 96)]
+        video.mkdir()
+        for number, size in enumerate(sizes):
+            cv2.imwrite(str(video / f"{number}.png"), np.zeros((*size, 3), np.uint8))
+        labels = {number: np.zeros(size, np.uint8) for number, size in enumerate(sizes)}
+        folder = self.write(tmp_path / "m", labels)
+        given = "--agreement", str(video), "--intervals", "1", "--machine-labels", folder
+        code, error = failed(capsys, bundle, *given)
+        assert code == 3 and "000002.png: is 96x64 where 000000.png is 48x32" in error
+
+    def test_two_files_of_one_number(
+        self, bundle: str, root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = self.write(tmp_path / "m", {3: np.zeros((32, 48), np.uint8)})
+        (tmp_path / "m/3.png").touch()
+        given = "--agreement", f"{root}/val/images", "--machine-labels", folder
+        code, error = failed(capsys, bundle, *given)
+        assert code == 3 and "3.png: 000003.png is of frame 3, too; keep one" in error
+
     def test_refused(
         self, bundle: str, root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -294,6 +439,35 @@ class TestFamiliarity:
         assert main(["evaluate", bundle, "--data", str(root), "--familiarity", images]) == 0
         assert '"familiarity": {"statistic"' in capsys.readouterr().out
 
+    def test_max_frames_limits_known_material_too(
+        self, bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        root = scenes.write(tmp_path / "data", scenes.scene(25))
+        given = bundle, "--data", str(root), "--familiarity", f"{root}/val/images", "--max-frames", "12"
+        known, judged = evaluated(capsys, *given)["familiarity"][0]["materials"]
+        assert (known["windows"], judged["windows"]) == (1, 1)
+
+    def test_the_median_is_one(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        windows = ((0.1, 0.2, 0.4, 0.9),)
+        material = familiarity.Material(name="val", is_known=True, windows=windows)
+        monkeypatch.setattr(familiarity, "survey", lambda *_, **__: familiarity.conclude([material], []))
+        options = job.EvaluateOptions(bundles=(str(scenes.bundle(tmp_path)),), familiarity=("v.mp4",))
+        (subject,) = job.plan(options, print)
+        (row,) = job._surveyed(subject, tmp_path, options, [])["materials"]
+        assert row["median"] == 0.3
+
+    def test_unreadable_parts_are_told(
+        self, bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        root, video = scenes.write(tmp_path / "data", scenes.scene(12)), tmp_path / "video"
+        shutil.copytree(f"{root}/val/images", video)
+        (video / "0016E5_00012.png").write_bytes(b"damaged")
+        given = bundle, "--data", str(root), "--familiarity", str(video)
+        assert main(["evaluate", *given]) == 7
+        error = capsys.readouterr().err
+        assert error.startswith("warning: ") and "0016E5_00012.png: cannot be read" in error
+        assert error.count("\n") == 1
+
     def test_what_is_missing(
         self, bundle: str, root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -308,7 +482,8 @@ class TestFamiliarity:
 
 def test_intervals() -> None:
     assert parse_intervals("4, 1,2,1") == (1, 2, 4)
-    for text in ("", "0", "a", "-1", "1001", "1.5", "9" * 5000):
+    assert parse_intervals("0" * 5000 + "3,1000") == (3, 1000)
+    for text in ("", "0", "a", "-1", "1001", "1.5", "9" * 5000, "000000001000000000", "00"):
         with pytest.raises(UsageError, match="--intervals"):
             parse_intervals(text)
 

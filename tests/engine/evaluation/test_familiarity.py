@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from gsvnet_engine import InputError
-from gsvnet_engine.evaluation.familiarity import Material, conclude
+from gsvnet_engine.evaluation.familiarity import Material, conclude, known_material
+from tests.engine.evaluation import scenes
 
 
 def material(name: str, *windows: tuple[float, ...], known: bool = True) -> Material:
@@ -30,3 +33,27 @@ def test_windows_are_judged_by_their_median_and_videos_by_their_first() -> None:
 def test_too_little_known_material() -> None:
     with pytest.raises(InputError, match="no sequence of the known material has 3 pictures"):
         conclude([material("val")], [])
+
+
+class TestKnownMaterial:
+    def city(self, root: Path, *, split: str, pictures: bool) -> None:
+        stem = "aachen_000000_000019"
+        files = [root / "gtFine" / split / f"aachen/{stem}_gtFine_labelIds.png"]
+        files += [root / "leftImg8bit" / split / f"aachen/{stem}_leftImg8bit.png"] if pictures else []
+        for file in files:
+            file.parent.mkdir(parents=True)
+            file.touch()
+
+    def test_a_split_without_its_pictures_is_left_out(self, tmp_path: Path) -> None:
+        self.city(tmp_path, split="train", pictures=False)
+        with pytest.raises(InputError, match="holds none of train, val, test"):
+            known_material(tmp_path)
+        self.city(tmp_path, split="val", pictures=True)
+        assert [name for name, _ in known_material(tmp_path)] == ["val/aachen"]
+
+    def test_the_data_set_may_be_named(self, tmp_path: Path) -> None:
+        self.city(tmp_path, split="val", pictures=True)
+        scenes.write(tmp_path, scenes.scene(4))
+        assert [name for name, _ in known_material(tmp_path)] == ["val/aachen"]
+        (only,) = known_material(tmp_path, "camvid", 3)
+        assert only[0] == "val/0016E5" and len(only[1]) == 3
