@@ -452,8 +452,8 @@ def options_of(folder: Path, **more: Any) -> run.AdaptOptions:
 
 def test_held_out_videos_end_where_the_picture_changes(tmp_path: Path) -> None:
     path = write_size_change(tmp_path / "change.ts")
-    (segment,) = run._held_out(options_of(tmp_path, held_out=(path,)), [])
-    assert [(f.height, f.width) for f in segment] == [(48, 64)] * 6
+    segments = run._held_out(options_of(tmp_path, held_out=(path,)), [])
+    assert [[(f.height, f.width) for f in segment] for segment in segments] == [[(48, 64)] * 6]
     assert run._checked_held_out((path,)) == {path: (48, 64)}
 
 
