@@ -28,10 +28,10 @@ MEAN_CONFIDENCE = "mean_confidence"  # the statistic that familiarity.py knows
 _MODELS = Path(__file__).parent / "models"
 _LARGEST_MANIFEST = 1 << 20
 _LARGEST_GRAPH = 2 << 30  # protobuf's own limit
-_LARGEST_SIDE = 8192
+LARGEST_SIDE = 8192
+_LARGEST_AREA = LARGEST_SIDE * LARGEST_SIDE
 _LARGEST_COUNT = 10**18  # of parameters or multiply-accumulates
 _LONGEST_INTERVAL = 1000
-_LARGEST_AREA = _LARGEST_SIDE * _LARGEST_SIDE
 
 
 @dataclass(frozen=True)
@@ -245,12 +245,12 @@ def _working_size(top: "_Reader") -> WorkingSize:
         return "source"
     if not isinstance(rule, dict):
         top.fail("working_size", f'must be "source" or {{"short_side": pixels}}, not {_shown(rule)}')
-    return ShortSide(top.object("working_size").integer("short_side", 8, _LARGEST_SIDE))
+    return ShortSide(top.object("working_size").integer("short_side", 8, LARGEST_SIDE))
 
 
 def _keyframe_size(rule: "_Reader") -> KeyframeSize:
     if "size" in rule.mapping():
-        height, width = rule.integers("size", 2, 8, _LARGEST_SIDE)
+        height, width = rule.integers("size", 2, 8, LARGEST_SIDE)
         return Fixed((height, width))
     numerator, denominator = rule.integers("scale", 2, 1, 10000)
     if numerator > 4 * denominator:
@@ -259,7 +259,7 @@ def _keyframe_size(rule: "_Reader") -> KeyframeSize:
 
 
 def _cost(cost: "_Reader") -> Cost:
-    height, width = cost.integers("at", 2, 1, _LARGEST_SIDE)
+    height, width = cost.integers("at", 2, 1, LARGEST_SIDE)
     parts = ("keyframe", "propagate")
     parameters, macs = cost.object("parameters"), cost.object("macs")
     return Cost(

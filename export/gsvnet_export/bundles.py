@@ -1,7 +1,9 @@
 """Checkpoints -> a bundle folder: graphs built, verified against torch, written with their manifest in one move."""
 
+import contextlib
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -113,6 +115,26 @@ def write_bundle(
     return _write(folder, payload, manifest)
 
 
+def check_writable(folder: Path, option: str) -> None:
+    """OutputError, naming the option, unless a bundle could be written there. Nothing made to try it stays."""
+    made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file; name a folder with {option}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for place in (folder, folder.resolve().parent):
+            with tempfile.TemporaryDirectory(dir=place, prefix=".writable-"):
+                pass
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be written ({error.strerror}); name another folder with {option}"
+        ) from error
+    finally:
+        for path in made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+
 def size_rules(geometry: Geometry) -> dict[str, Any]:
     """A geometry as the manifest writes it: `working_size` and `keyframe_size`."""
     working, keyframe = geometry.working, geometry.keyframe
@@ -144,8 +166,9 @@ def _write(folder: Path, payload: dict[str, bytes], manifest: dict[str, Any]) ->
     """Write to a folder beside the target, open it as the engine will, then move the files over."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-            staged = Path(temporary) / folder.name
+        target = folder.resolve()  # "." and ".." have no name of their own
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
+            staged = Path(temporary) / target.name
             staged.mkdir()
             for name, data in payload.items():
                 (staged / name).write_bytes(data)

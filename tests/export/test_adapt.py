@@ -22,10 +22,11 @@ from gsvnet_export.adapt import report, run, videos, wrap
 from gsvnet_export.adapt.classes import class_list, palette
 from gsvnet_export.adapt.foreign import Foreign, ForeignOptions, inspect_network
 from gsvnet_export.training import propagation
+from gsvnet_export.training.windows import ClipCache
 from tests.export import foreign_networks
 from tests.export.datasets import write_camvid, write_clip
 from tests.export.foreign_networks import CLASSES, network, write
-from tests.media import write_corrupt
+from tests.media import write_corrupt, write_size_change
 
 OPTIONS = ForeignOptions()
 PLAIN = wrap.NORMALISATIONS["zero-one"]
@@ -191,7 +192,12 @@ BAD: dict[str, tuple[Callable[[], ModelProto], str]] = {
         "has 2 outputs (result [?,?,?,?], conv_0 [?,?,?,?]); name the scores: --output",
     ),
     "argmax": (lambda: network(argmax=True), "PF needs the scores of every class"),
-    "one channel": (lambda: network(classes=1), "PF needs the scores of every class"),
+    "one channel": (
+        lambda: network(classes=1),
+        "scores of at least 2 classes; export it with a channel for each",
+    ),
+    "huge": (lambda: network(size=(100000, 100000)), "takes pictures of 100000x100000 alone"),
+    "tiny": (lambda: network(size=(4, 4)), "export it with sides in 8..8192"),
     "half precision": (
         lambda: network(kind=TensorProto.FLOAT16),
         "is float16; export it with float32 inputs",
@@ -275,6 +281,9 @@ def test_weights_beside_the_graph_become_part_of_it(tmp_path: Path) -> None:
         ("{}/weights.bin", "weights must lie in the graph's own folder"),
         ("../model/weights.bin", "weights must lie in the graph's own folder"),
         ("link.bin", "leads out of"),
+        ("a\0b", "reads weights from 'a.x00b'; weights must lie"),
+        ("circle.bin", "is missing"),
+        ("long" * 2000, r"keeps weights in '(long){19}l\.\.\.', which is missing"),
         ("none.bin", "is missing"),
         ("weights.bin", "ends before the weights"),
     ],
@@ -285,6 +294,7 @@ def test_weights_elsewhere_are_never_read(location: str, text: str, tmp_path: Pa
     path = write_external(folder / "n.onnx", location.format(folder), length=10**6)
     (tmp_path / "secret.bin").write_bytes(b"0" * 10**6)
     (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
+    (folder / "circle.bin").symlink_to(folder / "circle.bin")
     with pytest.raises(InputError, match=text):
         inspect_network(path, OPTIONS)
 
@@ -298,6 +308,20 @@ def test_weights_elsewhere_are_never_read(location: str, text: str, tmp_path: Pa
         (["--channels", "gbr"], 2, "--channels must be rgb or bgr"),
         (["--normalise", "best"], 2, "zero-one, minus-one-one, imagenet, caffe, none255"),
         (["--layout", "chw"], 2, "--layout must be one of"),
+        (["--minutes", "inf"], 2, "--minutes must be a number of at most 1,000,000"),
+        (["--minutes", "nan"], 2, "--minutes"),
+        (["--cache-gb", "inf"], 2, "--cache-gb must be a number of at most 1,000,000"),
+        (["--interval", "5000"], 2, "--interval"),
+        (["--short-side", "100000"], 2, "--short-side"),
+        (["--keyframe-scale", "9/1"], 2, "--keyframe-scale 9/1: give a ratio"),
+        (["--license", ""], 2, "--license '': give a line of text"),
+        (["--name", "a\tb"], 2, "--name 'a\\tb': give a line of text"),
+        (["-o", "/"], 2, "-o /: is no place for a bundle"),
+        (["--work", "{}/work", "-o", "{}/names.txt"], 5, "names.txt: is a file; name a folder with -o"),
+        (["--work", "{}/work", "-o", "{}/names.txt/b"], 5, "cannot be written (Not a directory)"),
+        (["--work", "{}/names.txt/work"], 5, "name another folder with --work"),
+        (["--keyframe", "{}/videos"], 3, "videos: is a folder; give the network as an .onnx file"),
+        (["--held-out", "{}/short.mp4"], 3, "short.mp4: begins with 4 consecutive frames, and 5 are needed"),
         (["--output", "nothing"], 3, "has no tensor 'nothing' to take scores from; outputs: result"),
         (["--held-out", "{}/none.mp4"], 3, "none.mp4: no such file"),
         (["--classes", "{}/names.txt"], 3, "names 2 classes, but the network has 5"),
@@ -311,8 +335,64 @@ def test_mistakes_of_the_call(
     (tmp_path / "names.txt").write_text("Road\nSky\n")
     (tmp_path / "videos").mkdir()
     write_clip(tmp_path / "videos/a.mp4")
+    write_clip(tmp_path / "short.mp4", frames=4)
+    there = set(tmp_path.iterdir())
     assert adapt(tmp_path, *(part.format(tmp_path) for part in more)) == code
     assert text in capsys.readouterr().err
+    assert set(tmp_path.iterdir()) == there
+
+
+def test_force_deletes_nothing_before_all_is_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "their.onnx", size=(64, 96))
+    (tmp_path / "videos").mkdir()
+    write_clip(tmp_path / "videos/a.mp4")
+    old = tmp_path / "bundle.work/training/checkpoint.safetensors"
+    old.parent.mkdir(parents=True)
+    for path in (old, tmp_path / "bundle.work/run.json"):
+        path.write_text("{}")
+    few = ["--cache-gb", "0.001", "--short-side", "720"]
+    for more, code in ((["--keyframe", "none.onnx"], 3), (["--held-out", "none.mp4"], 3), (few, 3)):
+        assert adapt(tmp_path, "--force", *more) == code
+        assert old.exists() and (tmp_path / "bundle.work/run.json").exists()
+    assert "share 1 MB of cache" in capsys.readouterr().err
+    assert adapt(tmp_path, "--resume") == 2
+    assert "begin anew with --force, or name another" in capsys.readouterr().err
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "cache_runs", stop)
+    assert adapt(tmp_path, "--force") == 130
+    assert not old.exists() and "keyframe" in (tmp_path / "bundle.work/run.json").read_text()
+
+
+def test_a_bundle_in_the_folder_one_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = inspect_network(write(tmp_path / "their.onnx", size=(64, 96)), OPTIONS)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run._draft(replace(options_of(tmp_path), work=Path()), foreign, wrap.keyframe_graph(foreign, PLAIN))
+    options = replace(options_of(tmp_path), bundle=Path())
+    draft = Bundle.open(tmp_path / "here/draft")
+    graphs = {name: onnx.load_model_from_string(draft.graph(name)) for name in draft.manifest.graphs}
+    assert run._write(options, options.bundle, graphs, foreign, [], None).manifest.name == "here"
+    assert {p.name for p in tmp_path.iterdir()} == {"here", "their.onnx"}
+
+
+def test_settings_are_written_after_all_checks(tmp_path: Path) -> None:
+    write(tmp_path / "their.onnx", size=(64, 96))
+    (tmp_path / "videos").mkdir()
+    write_clip(tmp_path / "videos/a.mp4")
+    assert adapt(tmp_path, "--cache-gb", "0.001", "--short-side", "720") == 3
+    assert not (tmp_path / "bundle.work/run.json").exists()
+
+
+def test_a_folder_where_the_settings_should_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bundle.work/run.json").mkdir(parents=True)
+    assert adapt(tmp_path, "--force") == 5
+    error = capsys.readouterr().err
+    assert "run.json: is a folder; remove it" in error and error.count("\n") == 1
 
 
 def test_normalisation_must_be_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -344,10 +424,81 @@ def test_long_videos_are_sampled() -> None:
     assert sum(r.frames for r in videos._runs(long, 30)) == 30
 
 
+@pytest.mark.parametrize("limit", [30, 100, 150, 199, 200])
+def test_few_frames_come_from_all_over_a_video(limit: int) -> None:
+    found = videos._runs(videos.Video(Path("long.mp4"), (720, 1280), 25.0, 90_000), limit)
+    assert len(found) >= 2 and 0.9 * limit <= sum(r.frames for r in found) <= limit
+    assert min(r.frames for r in found) >= videos.FEWEST
+    assert found[0].start_s == 0 and found[-1].start_s == (90_000 - found[-1].frames) / 25
+
+
 def test_steps_fill_the_minutes() -> None:
     assert run.steps_within(60, 1.0) == int(3600 / 1.1)
     assert run.steps_within(0.01, 1.0) == run.FEWEST_STEPS
     assert run.steps_within(600, 0.01) == run.MOST_STEPS
+    assert run.steps_within(1e308, 0.01) == run.MOST_STEPS
+
+
+def options_of(folder: Path, **more: Any) -> run.AdaptOptions:
+    return run.AdaptOptions(
+        network=folder / "their.onnx",
+        videos=folder / "videos",
+        bundle=folder / "bundle",
+        work=folder / "work",
+        normalisation=PLAIN,
+        **more,
+    )
+
+
+def test_held_out_videos_end_where_the_picture_changes(tmp_path: Path) -> None:
+    path = write_size_change(tmp_path / "change.ts")
+    segments = run._held_out(options_of(tmp_path, held_out=(path,)), [])
+    assert [[(f.height, f.width) for f in segment] for segment in segments] == [[(48, 64)] * 6]
+    assert run._checked_held_out((path,)) == {path: (48, 64)}
+
+
+def test_more_held_out_videos_than_can_be_measured(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", frames=6)
+    segments = list(run._held_out(options_of(tmp_path, held_out=(tmp_path / "a.mp4",) * 61), []))
+    assert len(segments) == 31
+
+
+def test_sources_are_the_videos_names(tmp_path: Path) -> None:
+    clip = np.empty((10, 3, 1, 1), np.uint8)
+    cached = [
+        (videos.Run(Path("trip from Paris.mp4"), start, 10), ClipCache("", clip, clip, clip))  # type: ignore[arg-type]
+        for start in (0.0, 8.0)
+    ]
+    assert "videos trip from Paris, unlabelled" in run._sources(options_of(tmp_path), cached)[1]
+
+
+def test_what_is_not_whole_in_the_cache_is_made_again(tmp_path: Path) -> None:
+    foreign = inspect_network(write(tmp_path / "their.onnx", size=(64, 96)), OPTIONS)
+    write_clip(tmp_path / "a.mp4")
+    draft = run._draft(options_of(tmp_path), foreign, wrap.keyframe_graph(foreign, PLAIN))
+    segmenter = Segmenter(draft, backend="onnxruntime")
+    runs = [videos.Run(tmp_path / "a.mp4", 0.0, 100)]
+
+    def cache() -> dict[str, bytes]:
+        videos.cache_runs(runs, tmp_path / "cache", draft, segmenter, pytest.fail)
+        return {path.suffix: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
+
+    whole = cache()
+    assert set(whole) == {".json", ".pictures", ".scores", ".flows"}
+    for suffix, damaged in (
+        (".scores", whole[".scores"][:-100]),
+        (".flows", None),
+        (".pictures", b""),
+        (".json", b""),
+        (".json", b"{}"),
+        (".json", b"[]"),
+        (".json", b'{"frames": -1, "grid": [0, 0]}'),
+    ):
+        (path,) = (tmp_path / "cache").glob(f"*{suffix}")
+        path.unlink()
+        if damaged is not None:
+            path.write_bytes(damaged)
+        assert cache() == whole
 
 
 def test_measured_frames_are_shared_out() -> None:

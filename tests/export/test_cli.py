@@ -71,6 +71,16 @@ def test_from_data_to_bundle(root: Path, tmp_path: Path, capsys: pytest.CaptureF
             2,
             "such as 1/2",
         ),
+        *(
+            (["export", "--keyframe", "a", "--propagation", "b", "-o", "c", *more], 2, more[0])
+            for more in (
+                ["--interval", "5000"],
+                ["--short-side", "100000"],
+                ["--keyframe-scale", "9/1"],
+                ["--license", ""],
+                ["-o", "/"],
+            )
+        ),
     ],
 )
 def test_mistakes_get_one_line_and_their_exit_code(

@@ -15,7 +15,7 @@ from gsvnet_engine.geometry import Geometry, Scaled, ShortSide
 from gsvnet_export.bundles import ExportOptions, export_bundle, load_keyframe, load_propagation
 from gsvnet_export.data.datasets import load_labelled
 from gsvnet_export.data.stills import IGNORE
-from gsvnet_export.networks.propagation import FlowNetwork
+from gsvnet_export.networks.propagation import FlowNetwork, Propagation, PropagationConfig
 from gsvnet_export.training import keyframe, loop, propagation
 from gsvnet_export.training.augment import random_view
 from gsvnet_export.training.camera import CameraPath, MovedStill, SceneClasses, camera_path, closeness
@@ -330,3 +330,32 @@ def test_flow_network_learns_motion_on_rendered_pairs() -> None:
         learned = error(network(current, previous), flow, visible)
     assert learned < 0.5 * error(torch.zeros_like(flow), flow, visible)
     assert F.l1_loss(flow, torch.zeros_like(flow)) > 0.1  # there is something to learn
+
+
+def test_a_batch_without_a_labelled_pixel_teaches_nothing() -> None:
+    scores = torch.randn(2, 3, 4, 6, requires_grad=True)
+    for lovasz in (0.0, 0.5):
+        loss = keyframe.scores_loss(scores, torch.full((2, 8, 12), IGNORE), torch.ones(3), lovasz)
+        (gradient,) = torch.autograd.grad(loss, scores)
+        assert loss.item() == 0 and not gradient.any()
+
+
+def test_every_part_of_a_windows_loss_is_a_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 1 for each step's segmentation loss, f's too, and for the flow's: the sum of the weights, however long."""
+    monkeypatch.setattr(propagation, "_flow_loss", lambda *_: torch.ones(()))
+    model = Propagation(PropagationConfig(classes=3))
+    for length in (1, 3):
+        batch = propagation.Batch(
+            step=0,
+            pictures=torch.rand(length + 1, 1, 3, 8, 8),
+            scores=torch.rand(1, 3, 8, 8),
+            flows=torch.zeros(length, 1, 2, 8, 8),
+            teacher=torch.rand(length, 1, 3, 8, 8),
+            labels=torch.empty(length, 0),
+        )
+        for every in (True, False):
+            recipe = propagation.PropagationRecipe(
+                supervise_every_step=every, flow_weight=0.5, intra_weight=0.25
+            )
+            loss = propagation.window_loss(model, batch, recipe, lambda *_: torch.ones(()))  # type: ignore[arg-type]
+            assert loss.item() == pytest.approx(1 + 0.5 + 0.25)

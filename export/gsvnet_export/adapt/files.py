@@ -20,6 +20,8 @@ _STANDARD = ("", "ai.onnx")
 
 def read_model(path: Path) -> ModelProto:
     """The checked model, all weights inside, no local functions left; InputError naming file and rule."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the network as an .onnx file")
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the network as an .onnx file")
     if path.stat().st_size > _LARGEST:
@@ -87,16 +89,20 @@ def _embed_weights(path: Path, model: ModelProto) -> None:
 def _data_path(model: Path, location: str) -> Path:
     """Where `location` leads, which must be a file inside the model's own folder, links resolved."""
     folder = model.parent.resolve()
+    shown = repr(location) if len(location) <= 80 else repr(f"{location[:77]}...")
     rule = "weights must lie in the graph's own folder"
-    if not location or "\\" in location or Path(location).is_absolute() or ".." in Path(location).parts:
-        raise InputError(f"{model}: reads weights from {location!r}; {rule}: export it again")
+    parts = Path(location).parts
+    if not parts or "\\" in location or "\0" in location or Path(location).is_absolute() or ".." in parts:
+        raise InputError(f"{model}: reads weights from {shown}; {rule}: export it again")
     path = model.parent / location
     try:
         real = path.resolve(strict=True)
-    except OSError as error:
-        raise InputError(f"{path}: is missing, and {model} keeps weights in it; copy both") from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise InputError(f"{model}: keeps weights in {shown}, which is missing; copy both") from error
     if not real.is_relative_to(folder) or not real.is_file():
-        raise InputError(f"{path}: leads out of {model.parent}; {rule}: put the file itself there")
+        raise InputError(
+            f"{model}: keeps weights in {shown}, which leads out of {model.parent}; {rule}: put the file itself there"
+        )
     return path
 
 

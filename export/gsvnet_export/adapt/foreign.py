@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from gsvnet_engine.backends.base import translated
+from gsvnet_engine.bundle import LARGEST_SIDE
 from gsvnet_engine.errors import InputError, UsageError
 from gsvnet_engine.geometry import Size
 from gsvnet_export.adapt.files import nodes_of, read_model
@@ -21,6 +22,7 @@ Shape = tuple[int | None, ...]
 LAYOUTS = ("auto", "nchw", "nhwc")
 SCORES = ("auto", "logits", "probabilities")
 _FEWEST, _MOST = 2, 256
+_SMALLEST_SIDE = 8  # of a keyframe, as the manifest may state it
 _SUM_TOLERANCE = 1e-3
 _PASSING_ON = ("Cast", "Squeeze", "Identity", "Unsqueeze", "Reshape")  # what may follow an ArgMax
 
@@ -190,6 +192,11 @@ def _input_layout(path: Path, shape: Shape, wanted: str) -> str:
 def _fixed_size(path: Path, shape: Shape, layout: str) -> Size | None:
     height, width = shape[2:] if layout == "nchw" else shape[1:3]
     if height is not None and width is not None:
+        if not _SMALLEST_SIDE <= min(height, width) <= max(height, width) <= LARGEST_SIDE:
+            raise InputError(
+                f"{path}: takes pictures of {width}x{height} alone; export it with sides in "
+                f"{_SMALLEST_SIDE}..{LARGEST_SIDE}, or free ones"
+            )
         return height, width
     if height is not None or width is not None:
         raise InputError(
@@ -298,8 +305,15 @@ def _probes(
         picture = rng.random((1, 3, height, width), np.float32)
         fed = np.ascontiguousarray(picture if layout == "nchw" else picture.transpose(0, 2, 3, 1))
         given = run(fed)
-        if given.dtype.kind in "iub" or (given.ndim == 4 and 1 in (given.shape[1], given.shape[3])):
-            raise InputError(_argmax_only(path, model, model.graph.output[0].name, "gives one value a pixel"))
+        one_value = given.ndim == 4 and 1 in (given.shape[1], given.shape[3])
+        output = model.graph.output[0].name
+        if given.dtype.kind in "iub" or (one_value and _before_argmax(model, output)):
+            raise InputError(_argmax_only(path, model, output, "gives one value a pixel"))
+        if one_value:
+            raise InputError(
+                f"{path}: gives one value a pixel, and PF needs the scores of at least {_FEWEST} classes; export it "
+                "with a channel for each, the background too"
+            )
         if given.ndim != 4:
             raise InputError(
                 f"{path}: its output has the shape {list(given.shape)}; scores [N,C,h,w] or [N,h,w,C] are needed"

@@ -16,18 +16,17 @@ from typing import Any
 import numpy as np
 
 from gsvnet_engine.bundle import Bundle
-from gsvnet_engine.errors import OutputError, UsageError
+from gsvnet_engine.errors import InputError, OutputError, UsageError
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.geometry import Fixed, Geometry, Scaled, ShortSide, Size
 from gsvnet_engine.segmenter import Segmenter
-from gsvnet_engine.video import SourceOptions, open_source
 from gsvnet_export import onnx_graphs, verify
 from gsvnet_export.adapt import report, wrap
 from gsvnet_export.adapt.classes import class_list
 from gsvnet_export.adapt.foreign import Foreign, ForeignOptions, inspect_network
 from gsvnet_export.adapt.videos import CacheOptions, Run, Say, cache_runs, find_videos, frames_of, plan_runs
 from gsvnet_export.adapt.wrap import Normalisation
-from gsvnet_export.bundles import ExportOptions, load_propagation, write_bundle
+from gsvnet_export.bundles import ExportOptions, check_writable, load_propagation, write_bundle
 from gsvnet_export.cost import graph_cost
 from gsvnet_export.networks.propagation import Propagation, PropagationConfig
 from gsvnet_export.training import propagation as training
@@ -91,23 +90,26 @@ def adapt(options: AdaptOptions, say: Say) -> Adapted:
     _describe(network, options, say)
     keyframe = wrap.keyframe_graph(network, options.normalisation)
     class_list(network.classes, options.class_names)
-    videos = find_videos(options.videos, _checked_held_out(options.held_out), say)
+    held_out = _checked_held_out(options.held_out)
+    videos = find_videos(options.videos, set(held_out), say)
     expected = _expected(network, options.normalisation)
     sizes, batches = _tried_sizes(network), (1, 2) if network.any_batch else (1,)
     spread = verify.verify_keyframe(keyframe, expected, sizes, batches)
 
     draft = _draft(options, network, keyframe)
-    _settle(options, draft, [video.path.name for video in videos])
     segmenter = Segmenter(draft, backend=options.backend)
     runs = plan_runs(videos, draft, options.cache, say)
+    for size in held_out.values():
+        draft.plan(*size)
+    _settle(options, draft, [video.path.name for video in videos])
     say(f"running the network on the frames of {len(videos)} videos, where that is not done yet")
     cached = cache_runs(runs, options.work / "cache", draft, segmenter, say)
-    pf, steps = _trained(options, network, [clip for _, clip in cached], say)
+    pf, steps = _trained(options, network, cached, say)
 
     say("exporting, verifying, and measuring the agreement with the network on held-out frames")
     graphs = {"keyframe.onnx": keyframe, **onnx_graphs.propagation_graphs(pf, network.classes)}
     measured = verify.verify(graphs, expected, pf, sizes[:1], batches, unit=max(1.0, spread / 16))
-    sources = _sources(options, [clip for _, clip in cached])
+    sources = _sources(options, cached)
     trained = _write(options, options.work / "draft", graphs, network, sources, None)
 
     def original(picture: wrap.Float32) -> wrap.Float32:
@@ -132,35 +134,49 @@ def geometry(options: AdaptOptions, network: Foreign) -> Geometry:
 
 def steps_within(minutes: float, step_s: float) -> int:
     """Training steps that fit, within sensible bounds."""
-    return min(MOST_STEPS, max(FEWEST_STEPS, int(60 * minutes / (step_s * _OVERHEAD))))
+    return int(min(MOST_STEPS, max(FEWEST_STEPS, 60 * minutes / (step_s * _OVERHEAD))))
 
 
-def _checked_held_out(paths: tuple[Path, ...]) -> set[Path]:
-    """The same, resolved; InputError where one does not open: now, not after the training."""
+def _checked_held_out(paths: tuple[Path, ...]) -> dict[Path, Size]:
+    """The same, resolved, and their sizes; InputError where one cannot be measured on: now, not after the training."""
+    sizes = {}
     for path in paths:
-        with open_source(path):
-            pass
-    return {path.resolve() for path in paths}
+        frames = list(frames_of(Run(path, 0.0, max(report.INTERVALS))))
+        if len(frames) < max(report.INTERVALS):
+            raise InputError(
+                f"{path}: begins with {len(frames)} consecutive frames, and {max(report.INTERVALS)} are needed to "
+                "measure on; hold out another video"
+            )
+        sizes[path.resolve()] = (frames[0].height, frames[0].width)
+    return sizes
 
 
 def _check_targets(options: AdaptOptions) -> None:
-    if options.bundle.exists() and not options.bundle.is_dir():
-        raise OutputError(f"{options.bundle}: is a file; name a folder for the bundle with -o")
+    """Whether bundle and run can be written, and may be; nothing is changed."""
+    check_writable(options.bundle, "-o")
+    check_writable(options.work, "--work")
     if (options.bundle / "manifest.json").exists() and not options.force:
         raise OutputError(f"{options.bundle}: holds a bundle already; add --force, or name another folder")
-    if (options.work / "run.json").exists() and not options.resume:
-        if not options.force:
-            raise UsageError(
-                f"{options.work}: holds a run already; go on with --resume, begin anew with --force, or name "
-                "another folder with --work"
-            )
-        shutil.rmtree(options.work / "training", ignore_errors=True)
-        (options.work / "run.json").unlink()
+    settings = options.work / "run.json"
+    if settings.is_dir():
+        raise OutputError(f"{settings}: is a folder; remove it, or name another folder with --work")
+    if settings.exists() and not options.resume and not options.force:
+        raise UsageError(
+            f"{options.work}: holds a run already; go on with --resume, begin anew with --force, or name "
+            "another folder with --work"
+        )
+
+
+def _forget(options: AdaptOptions) -> None:
+    """Remove the run that --force replaces; what has been cached stays."""
+    training_folder = options.work / "training"
     try:
-        options.work.mkdir(parents=True, exist_ok=True)
+        if training_folder.exists():
+            shutil.rmtree(training_folder)
+        (options.work / "run.json").unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
-            f"{options.work}: cannot be written ({error.strerror}); name another with --work"
+            f"{options.work}: the run in it cannot be replaced ({error.strerror}); name another folder with --work"
         ) from error
 
 
@@ -197,7 +213,9 @@ def _pf_config(recipe: PropagationRecipe, classes: int) -> PropagationConfig:
 
 
 def _settle(options: AdaptOptions, draft: Bundle, videos: list[str]) -> None:
-    """Write the run's settings, or hold those of the run to be resumed against them."""
+    """Write the run's settings, or hold those of the run to be resumed against them; the last of all checks."""
+    if options.force and not options.resume:
+        _forget(options)
     path = options.work / "run.json"
     settings = {
         "keyframe": draft.manifest.graphs["keyframe.onnx"],
@@ -213,7 +231,7 @@ def _settle(options: AdaptOptions, draft: Bundle, videos: list[str]) -> None:
     if changed:
         raise UsageError(
             f"{options.work}: was begun with another {' and '.join(changed)} ({path}); repeat those settings, "
-            "or name another folder with --work"
+            "begin anew with --force, or name another folder with --work"
         )
 
 
@@ -225,13 +243,16 @@ def _read_settings(path: Path) -> dict[str, Any]:
 
 
 def _trained(
-    options: AdaptOptions, network: Foreign, clips: list[ClipCache], say: Say
+    options: AdaptOptions, network: Foreign, cached: list[tuple[Run, ClipCache]], say: Say
 ) -> tuple[Propagation, int]:
     """(PF in eval mode, its steps): trained now, or to the end, or before."""
     folder, settings = options.work / "training", options.work / "run.json"
     stored = _read_settings(settings)
     windows = Windows(
-        clips=clips, stills=None, held_out_stills=None, description={"sources": _sources(options, clips)}
+        clips=[clip for _, clip in cached],
+        stills=None,
+        held_out_stills=None,
+        description={"sources": _sources(options, cached)},
     )
     if "steps" not in stored:
         steps = options.steps or _steps_for(options, network, windows, say)
@@ -276,9 +297,9 @@ def _steps_for(options: AdaptOptions, network: Foreign, windows: Windows, say: S
     return steps
 
 
-def _sources(options: AdaptOptions, clips: list[ClipCache]) -> list[str]:
+def _sources(options: AdaptOptions, cached: list[tuple[Run, ClipCache]]) -> list[str]:
     """What the manifest says PF was trained on."""
-    names = list(dict.fromkeys(clip.name.split(" from ")[0] for clip in clips))
+    names = list(dict.fromkeys(run.video.stem for run, _ in cached))
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return [
         _printable(f"the keyframe network as its author trained it: {options.network.name}"),
@@ -320,8 +341,8 @@ def _held_out(options: AdaptOptions, cached: list[tuple[Run, ClipCache]]) -> Ite
     if options.held_out:
         share = report.spread_evenly([2**31] * len(options.held_out))
         for path, count in zip(options.held_out, share, strict=True):
-            with open_source(path, SourceOptions(max_frames=count)) as source:
-                yield source
+            if count:
+                yield frames_of(Run(path, 0.0, count))
         return
     tails = [len(tail) for tail in training.held_out_tail([clip for _, clip in cached])[1]]
     for (run, clip), tail, count in zip(cached, tails, report.spread_evenly(tails), strict=True):

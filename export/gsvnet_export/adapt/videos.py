@@ -6,6 +6,7 @@ all. What has been cached stays when a run is interrupted.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,9 @@ Say = Callable[[str], None]
 
 SUFFIXES = (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv",
             ".ts", ".webm", ".wmv", ".y4m")  # fmt: skip
+PARTS = ("pictures", "scores", "flows")  # of a ClipCache, in its order
 RUN = 100  # frames of each run of a long video
+FEW_RUNS = 4  # of a video, where there is room for less than two of RUN frames
 FEWEST = 10  # frames of a run: the last five are held out, and windows take two to five of the others
 
 
@@ -98,7 +101,7 @@ def plan_runs(videos: list[Video], bundle: Bundle, options: CacheOptions, say: S
         limit = min(options.frames, share // bytes_a_frame(bundle.plan(*video.size).grid, classes))
         if limit < FEWEST:
             raise InputError(
-                f"{video.path.parent}: {len(videos)} videos share {options.bytes / 1e9:.1f} GB of cache, which is "
+                f"{video.path.parent}: {len(videos)} videos share {_shown(options.bytes)} of cache, which is "
                 f"fewer than {FEWEST} frames each; allow more with --cache-gb, or give fewer videos"
             )
         found = _runs(video, limit)
@@ -106,18 +109,21 @@ def plan_runs(videos: list[Video], bundle: Bundle, options: CacheOptions, say: S
         total += video.frames or 0
         taken += min(sum(run.frames for run in found), video.frames or 2**62)
     if total > taken:
-        say(
-            f"taking {taken} of {total} frames, at most {options.frames} a video and {options.bytes / 1e9:.1f} GB"
-        )
+        say(f"taking {taken} of {total} frames, at most {options.frames} a video and {_shown(options.bytes)}")
     return runs
+
+
+def _shown(size: int) -> str:
+    """Bytes for people."""
+    return f"{size / 1e9:.1f} GB" if size >= 10**9 else f"{size / 1e6:.0f} MB"
 
 
 def _runs(video: Video, limit: int) -> list[Run]:
     """The whole video, or runs of it spread evenly from its start to its end."""
     if video.frames is None or video.frames <= limit:
         return [Run(video.path, 0.0, limit)]
-    length = min(RUN, limit)
-    count = max(1, limit // length)
+    count = limit // RUN if limit >= 2 * RUN else max(1, min(FEW_RUNS, limit // FEWEST))
+    length = min(RUN, limit // count)
     last = video.frames - length
     starts = [last * k // max(1, count - 1) for k in range(count)]
     return [Run(video.path, start / video.rate, length) for start in starts]
@@ -179,42 +185,89 @@ def _half(run: Run, scores: NDArray[np.float32]) -> NDArray[np.float16]:
     return scores.clip(-60000, 60000).astype(np.float16)
 
 
+@dataclass(frozen=True)
+class _Files:
+    """One run's part of the cache: a description, and an array for each part of a ClipCache."""
+
+    folder: Path
+    stem: str
+    classes: int
+
+    @property
+    def description(self) -> Path:
+        return self.folder / f"{self.stem}.json"
+
+    def path(self, part: str) -> Path:
+        return self.folder / f"{self.stem}.{part}"
+
+    def layout(self, part: str) -> tuple[tuple[int, ...], type[np.generic]]:
+        """Shape of a frame before rows and columns, and dtype."""
+        if part == "pictures":
+            return (3,), np.uint8
+        return ((self.classes,) if part == "scores" else (len(STRIDES), 2)), np.float16
+
+    def facts(self) -> tuple[int, Size] | None:
+        """(frames, grid), or None where the cache does not hold the run whole."""
+        try:
+            read = json.loads(self.description.read_text())
+            frames, (height, width) = int(read["frames"]), map(int, read["grid"])
+            for part in PARTS:
+                shape, kind = self.layout(part)
+                size = frames * math.prod(shape) * height * width * np.dtype(kind).itemsize
+                if self.path(part).stat().st_size != size:
+                    return None
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        return (frames, (height, width)) if min(frames, height, width) >= min(frames, 1) >= 0 else None
+
+    def describe(self, frames: int, grid: Size) -> None:
+        """Say that the run is there, whole."""
+        partial = self.description.with_suffix(".partial")
+        partial.write_text(json.dumps({"frames": frames, "grid": grid}))
+        partial.replace(self.description)
+
+    def open(self, name: str, frames: int, grid: Size) -> ClipCache:
+        arrays = []
+        for part in PARTS:
+            shape, kind = self.layout(part)
+            if frames < FEWEST:  # nobody looks into it, and an empty file cannot be mapped
+                arrays.append(np.empty((frames, *shape, 1, 1), kind))
+            else:
+                arrays.append(np.memmap(self.path(part), kind, "r", shape=(frames, *shape, *grid)))
+        return ClipCache(name, *arrays)
+
+
 def _cached(
     run: Run, folder: Path, bundle: Bundle, segmenter: Segmenter, step: Callable[[int], None]
 ) -> ClipCache:
-    """One run's pictures, scores and motion, streamed to files; the description is written last."""
+    """One run's pictures, scores and motion: made now, unless the cache holds them whole."""
     key = (bundle.manifest.graphs["keyframe.onnx"], str(bundle.manifest.geometry), segmenter.backend)
     about = (str(run.video.stat().st_size), str(run.video.stat().st_mtime_ns), str(run))
     stem = f"{run.video.stem}-{hashlib.sha256(chr(10).join((*key, *about)).encode()).hexdigest()[:16]}"
-    description = folder / f"{stem}.json"
-    parts = {part: folder / f"{stem}.{part}" for part in ("pictures", "scores", "flows")}
-    if not description.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        motion, frames, grid = ReferenceFlow(), 0, (0, 0)
-        with (
-            parts["pictures"].open("wb") as pictures,
-            parts["scores"].open("wb") as scores,
-            parts["flows"].open("wb") as flows,
-        ):
-            for frame in frames_of(run):
-                sizes = bundle.plan(frame.height, frame.width)
-                grid, frames = sizes.grid, frames + 1
-                picture = np.round(prepare.current(frame, grid)[0] * 255)
-                pictures.write(picture.astype(np.uint8).tobytes())
-                scores.write(_half(run, segmenter.keyframe_scores(frame)[0]).tobytes())
-                flows.write(motion.push(prepare.keyframe(frame, sizes.keyframe)[0], grid).tobytes())
-                step(frames)
-        description.write_text(json.dumps({"frames": frames, "grid": grid}))
-    facts = json.loads(description.read_text())
-    frames, (height, width) = facts["frames"], facts["grid"]
-    shape = {"pictures": (3,), "scores": (len(bundle.manifest.classes),), "flows": (len(STRIDES), 2)}
-    kinds = {"pictures": np.uint8, "scores": np.float16, "flows": np.float16}
-    if frames < FEWEST:
-        return ClipCache(run.name, *(np.empty((frames, *shape[p], 1, 1), kinds[p]) for p in parts))
-    return ClipCache(
-        run.name,
-        *(
-            np.memmap(path, kinds[p], "r", shape=(frames, *shape[p], height, width))
-            for p, path in parts.items()
-        ),
-    )
+    files = _Files(folder, stem, len(bundle.manifest.classes))
+    facts = files.facts() or _cache(run, files, bundle, segmenter, step)
+    return files.open(run.name, *facts)
+
+
+def _cache(
+    run: Run, files: _Files, bundle: Bundle, segmenter: Segmenter, step: Callable[[int], None]
+) -> tuple[int, Size]:
+    """Stream a run's pictures, scores and motion to files; the description is written last. (frames, grid)."""
+    files.folder.mkdir(parents=True, exist_ok=True)
+    files.description.unlink(missing_ok=True)
+    motion, frames, grid = ReferenceFlow(), 0, (0, 0)
+    with (
+        files.path("pictures").open("wb") as pictures,
+        files.path("scores").open("wb") as scores,
+        files.path("flows").open("wb") as flows,
+    ):
+        for frame in frames_of(run):
+            sizes = bundle.plan(frame.height, frame.width)
+            grid, frames = sizes.grid, frames + 1
+            picture = np.round(prepare.current(frame, grid)[0] * 255)
+            pictures.write(picture.astype(np.uint8).tobytes())
+            scores.write(_half(run, segmenter.keyframe_scores(frame)[0]).tobytes())
+            flows.write(motion.push(prepare.keyframe(frame, sizes.keyframe)[0], grid).tobytes())
+            step(frames)
+    files.describe(frames, grid)
+    return frames, grid

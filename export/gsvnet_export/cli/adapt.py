@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gsvnet_export.cli.options import (
+    LARGEST_INTERVAL,
+    LARGEST_SHORT_SIDE,
+    bundle_name,
+    geometry,
+    line_of_text,
+)
+
 if TYPE_CHECKING:
     from gsvnet_export.adapt.run import Adapted
     from gsvnet_export.adapt.wrap import Normalisation
 
+_MOST = 1e6  # minutes, or gigabytes
 _UNKNOWN_LICENSE = "LicenseRef-unknown"
 
 
@@ -52,12 +61,18 @@ def command(
     ] = _UNKNOWN_LICENSE,
     short_side: Annotated[
         int | None,
-        typer.Option(min=8, help="Working size: its short side; 720, or 4/3 of a fixed input's, by default."),
+        typer.Option(
+            min=8,
+            max=LARGEST_SHORT_SIDE,
+            help="Working size: its short side; 720, or 4/3 of a fixed input's, by default.",
+        ),
     ] = None,
     keyframe_scale: Annotated[
         str, typer.Option(help="Keyframe size as a ratio of the working size, for a free input size.")
     ] = "3/4",
-    interval: Annotated[int, typer.Option(min=1, help="Keyframe interval that `run` uses by default.")] = 4,
+    interval: Annotated[
+        int, typer.Option(min=1, max=LARGEST_INTERVAL, help="Keyframe interval that `run` uses by default.")
+    ] = 4,
     minutes: Annotated[float, typer.Option(min=0.01, help="How long to train.")] = 60.0,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps instead of minutes.")] = None,
     held_out: Annotated[
@@ -79,8 +94,8 @@ def command(
     from gsvnet_export.adapt.foreign import ForeignOptions
     from gsvnet_export.adapt.run import AdaptOptions, adapt
     from gsvnet_export.adapt.videos import CacheOptions
-    from gsvnet_export.cli.options import geometry
 
+    named = bundle_name(name, bundle)
     scaled: Any = geometry(short_side, keyframe_scale).keyframe
     options = AdaptOptions(
         network=keyframe,
@@ -95,16 +110,16 @@ def command(
             scores=scores,
             multiple=multiple,
         ),
-        name=name or bundle.resolve().name,
+        name=named,
         class_names=classes,
-        license=license_id,
+        license=line_of_text("--license", license_id),
         interval=interval,
         short_side=short_side,
         keyframe_scale=scaled.scale,
-        minutes=minutes,
+        minutes=_bounded("--minutes", minutes),
         steps=steps,
         held_out=tuple(held_out or ()),
-        cache=CacheOptions(frames=max_frames, bytes=int(cache_gb * 1e9)),
+        cache=CacheOptions(frames=max_frames, bytes=int(_bounded("--cache-gb", cache_gb) * 1e9)),
         backend=backend,
         resume=resume,
         force=force,
@@ -154,6 +169,15 @@ def _normalisation(
     if preset is not None and preset not in NORMALISATIONS:
         raise UsageError(f"--normalise must be one of {', '.join(NORMALISATIONS)}, not {preset!r}")
     return replace(NORMALISATIONS[preset or "zero-one"], **given)
+
+
+def _bounded(option: str, value: float) -> float:
+    """The same; UsageError for what is not finite, or beyond all reason."""
+    from gsvnet_engine.errors import UsageError
+
+    if not value <= _MOST:
+        raise UsageError(f"{option} must be a number of at most {_MOST:,.0f}, not {value}")
+    return value
 
 
 def _three(option: str, text: str | None) -> tuple[float, float, float] | None:

@@ -7,6 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from gsvnet_export.cli.options import (
+    LARGEST_INTERVAL,
+    LARGEST_SHORT_SIDE,
+    bundle_name,
+    geometry,
+    line_of_text,
+)
+
 
 def command(
     keyframe: Annotated[Path, typer.Option(help="Checkpoint of `train keyframe`.")],
@@ -15,12 +23,18 @@ def command(
     name: Annotated[str | None, typer.Option(help="The bundle's name; the folder's by default.")] = None,
     short_side: Annotated[
         int | None,
-        typer.Option(min=8, help="Working size: its short side in pixels; the source's own by default."),
+        typer.Option(
+            min=8,
+            max=LARGEST_SHORT_SIDE,
+            help="Working size: its short side in pixels; the source's own by default.",
+        ),
     ] = None,
     keyframe_scale: Annotated[
         str, typer.Option(help="Keyframe size as a ratio of the working size.")
     ] = "3/4",
-    interval: Annotated[int, typer.Option(min=1, help="Keyframe interval that `run` uses by default.")] = 4,
+    interval: Annotated[
+        int, typer.Option(min=1, max=LARGEST_INTERVAL, help="Keyframe interval that `run` uses by default.")
+    ] = 4,
     license_id: Annotated[
         str, typer.Option("--license", help="SPDX licence of the weights, as their training data allows.")
     ] = "CC-BY-NC-4.0",
@@ -36,7 +50,6 @@ def command(
     """Export checkpoints to a bundle. It is verified (torch against ONNX Runtime) before it is written."""
     from gsvnet_engine.errors import InputError
     from gsvnet_export.bundles import ExportOptions, export_bundle
-    from gsvnet_export.cli.options import geometry
 
     sizes = geometry(short_side, keyframe_scale)
     surveyed = _json_of(familiarity)
@@ -45,9 +58,9 @@ def command(
     except (KeyError, IndexError, TypeError) as error:
         raise InputError(f"{familiarity}: is not what `evaluate --familiarity ... --json` prints") from error
     options = ExportOptions(
-        name=name or output.resolve().name,
+        name=bundle_name(name, output),
         geometry=sizes,
-        license=license_id,
+        license=line_of_text("--license", license_id),
         interval=interval,
         accuracy=_json_of(accuracy),
         familiarity=rule,

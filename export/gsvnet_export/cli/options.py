@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 from gsvnet_engine.errors import UsageError
 from gsvnet_engine.geometry import Geometry, Scaled, ShortSide
 
+# What a manifest may state, for the options that end up in it.
+LARGEST_SHORT_SIDE, LARGEST_SCALE, LARGEST_INTERVAL = 8192, 4, 1000
+
 Recipe = TypeVar("Recipe")
 
 
@@ -27,13 +30,30 @@ def geometry(short_side: int | None, keyframe_scale: str, multiple: int = 8) -> 
         scale = (int(numerator), int(denominator or 1))
     except ValueError:
         scale = (0, 0)
-    if min(scale) < 1:
+    if not 1 <= min(scale) <= max(scale) <= 10_000 or scale[0] > LARGEST_SCALE * scale[1]:
         raise UsageError(
-            f"--keyframe-scale {keyframe_scale}: give a ratio of whole numbers such as 1/2 or 3/4"
+            f"--keyframe-scale {keyframe_scale}: give a ratio of whole numbers such as 1/2 or 3/4, at most "
+            f"{LARGEST_SCALE}"
         )
     return Geometry(
         working=ShortSide(short_side) if short_side else "source", keyframe=Scaled(scale, multiple)
     )
+
+
+def line_of_text(option: str, text: str) -> str:
+    """The same; UsageError for what a manifest could not state as a line of text."""
+    if not text.strip() or not text.isprintable() or len(text) > 1000:
+        raise UsageError(f"{option} {text[:60]!r}: give a line of text")
+    return text
+
+
+def bundle_name(name: str | None, folder: Path) -> str:
+    """The name given, or the folder's own; UsageError where that is none."""
+    if not folder.resolve().name:
+        raise UsageError(f"-o {folder}: is no place for a bundle; name a folder in it")
+    if name is None and not folder.resolve().name.isprintable():
+        raise UsageError(f"-o {str(folder)!r}: its name cannot be printed; give the bundle one with --name")
+    return line_of_text("--name", folder.resolve().name if name is None else name)
 
 
 def print_run(folder: Path, as_json: bool) -> None:

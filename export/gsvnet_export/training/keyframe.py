@@ -105,10 +105,12 @@ def scores_loss(
 ) -> Tensor:
     """Cross entropy of scores [N,C,a,b], brought to the labels' size [N,h,w] as at run time.
 
-    weights: [C], of the classes. lovasz: weight of the Lovász-softmax term, of every fourth pixel each way; `phase`
-    0..15 says of which.
+    0 where no pixel is labelled. weights: [C], of the classes. lovasz: weight of the Lovász-softmax term, of every
+    fourth pixel each way; `phase` 0..15 says of which.
     """
     full = F.interpolate(scores.float(), size=labels.shape[1:], mode="bilinear", align_corners=False)
+    if not (labels != IGNORE).any():
+        return full.sum() * 0  # the mean over no pixels would be NaN
     loss = F.cross_entropy(full, labels, weight=weights, ignore_index=IGNORE)
     if lovasz:
         rows, columns = slice(phase // 4 % 4, None, 4), slice(phase % 4, None, 4)

@@ -222,21 +222,23 @@ class SegmentationLoss:
 def window_loss(
     model: Propagation, batch: Batch, recipe: PropagationRecipe, segmentation: SegmentationLoss
 ) -> Tensor:
-    """Mean over steps of the segmentation loss of S_t and (weighed) of f, and (weighed) of the flow's distance from the
-    motion where that is known."""
+    """Mean over supervised steps of the segmentation loss of S_t and (weighed) of f, and mean over all steps (weighed)
+    of the flow's distance from the motion where that is known."""
     scores, losses = batch.scores, []
     length = len(batch.pictures) - 1
+    supervised = length if recipe.supervise_every_step else 1
     for k in range(length):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             step = model.step(batch.pictures[k + 1], batch.pictures[k], scores)
         scores = step.scores.float()
-        if recipe.supervise_every_step or k == length - 1:
+        if k >= length - supervised:
             losses.append(segmentation(scores, batch, k))
             if recipe.intra_weight and step.intra is not None:
                 losses.append(recipe.intra_weight * segmentation(step.intra.float(), batch, k))
         if recipe.flow_weight:
-            losses.append(recipe.flow_weight * _flow_loss(step.flow.float(), batch.flows[k]))
-    return torch.stack(losses).sum() / (length if recipe.supervise_every_step else 1)
+            weight = recipe.flow_weight * supervised / length
+            losses.append(weight * _flow_loss(step.flow.float(), batch.flows[k]))
+    return torch.stack(losses).sum() / supervised
 
 
 def _flow_loss(flow: Tensor, truth: Tensor) -> Tensor:
