@@ -71,6 +71,16 @@ class TestFile:
         assert frames[0].planes[0].data.shape == size
         assert frames[0].planes[2].data.shape == (-(-height // 2), -(-width // 2))
 
+    def test_nothing_is_read_after_closing(self, tmp_path: Path) -> None:
+        source = open_source(str(media.write_video(tmp_path / "a.mp4")))
+        frames = iter(source)
+        next(frames)
+        source.close()
+        with pytest.raises(ValueError, match="closed"):
+            next(frames)
+        with pytest.raises(ValueError, match="closed"):
+            next(iter(source))
+
     def test_one_frame(self, tmp_path: Path) -> None:
         source, frames = read(media.write_video(tmp_path / "a.mp4", frames=1))
         assert numbers(frames) == [0]

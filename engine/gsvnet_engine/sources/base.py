@@ -81,7 +81,7 @@ class ColorTags:
 
 
 class Source(ABC):
-    """Frames in the order of their presentation; iterate once, close afterwards.
+    """Frames in the order of their presentation; iterate once, close afterwards (ValueError from there on).
 
     width, height: pixels after rotation, of the first frame. frames_estimate: None where nobody knows.
     origin: the pts that counts as second 0. errors grows while reading. complete: the end was reached.
@@ -105,6 +105,7 @@ class Source(ABC):
         self.errors: list[SourceError] = []
         self.complete = False
         self._busy = Lock()
+        self._closed = False
 
     def __iter__(self) -> Iterator[Frame]:
         options = self.options
@@ -112,6 +113,8 @@ class Source(ABC):
         frames = self._frames()
         for count in range(1, (options.max_frames or 2**62) + 1):
             with self._busy:
+                if self._closed:  # FFmpeg would read freed memory
+                    raise ValueError(f"{self.name}: the source is closed; open it again")
                 frame = next(frames, None)
             if frame is None:
                 self.complete = True
@@ -130,6 +133,7 @@ class Source(ABC):
         """Let go of the file, unless a thread still waits in it for a silent camera: that would crash."""
         if self._busy.acquire(timeout=_CLOSE_WAIT_S):
             try:
+                self._closed = True
                 self._close()
             finally:
                 self._busy.release()
