@@ -62,7 +62,7 @@ def test_plain_graphs_have_standard_operators_alone(graphs: dict[str, ModelProto
 def test_nodes_can_be_summed_by_part(
     networks: tuple[torch.nn.Module, Propagation], graphs: dict[str, ModelProto]
 ) -> None:
-    ours = Propagation(PropagationConfig(classes=CLASSES, refined=True, residual=True))
+    ours = Propagation(PropagationConfig(classes=CLASSES, refined=True, residual=True, flow_refinements=2))
     _check_parts(graphs)
     _check_parts(onnx_graphs.build_graphs(networks[0], ours, CLASSES))
 
@@ -121,7 +121,14 @@ def test_verification_catches_a_changed_weight(
 
 @pytest.mark.parametrize(
     "variant",
-    [{"window": 5}, {"intra": False}, {"learned_kernels": True}, {"refined": True}, {"residual": True}],
+    [
+        {"window": 5},
+        {"intra": False},
+        {"learned_kernels": True},
+        {"refined": True},
+        {"residual": True},
+        {"flow_refinements": 2},
+    ],
 )
 def test_ablation_variants_export(variant: dict[str, int]) -> None:
     propagation = Propagation(PropagationConfig(classes=3, **variant)).eval()  # type: ignore[arg-type]

@@ -283,10 +283,32 @@ def test_a_frozen_trunk_keeps_its_early_layers(root: Path, tmp_path: Path, trunk
     assert "head.2.weight" not in same and len(same) < len(before)
 
 
+def test_stages_that_refine_the_flow_start_as_none(root: Path, runs: Path, tmp_path: Path) -> None:
+    """From a checkpoint without them: the same network at first, then their weights move too."""
+    torch.manual_seed(0)
+    config = PropagationConfig(classes=11, refined=True, residual=True)
+    before = Propagation(config).eval()
+    start = tmp_path / "start.safetensors"
+    loop.save_checkpoint(start, before, {"kind": "propagation", "network": before.describe()})
+    checkpoint = runs / "keyframe/checkpoint.safetensors"
+    windows = load_windows(root, checkpoint, load_keyframe(checkpoint)[0], GEOMETRY, runs / "cache", True)
+    recipe = replace(propagation.PRESETS["finetune"], steps=1, batch=2, crop=(8, 12), lr=0.0, ema=0.0)
+    same = propagation.train_propagation(tmp_path / "same", recipe, 11, windows, start)
+    pictures = torch.rand(2, 1, 3, 12, 16)
+    with torch.inference_mode():  # running statistics move, weights do not
+        before.flow.load_state_dict(same.flow.state_dict(), strict=False)  # type: ignore[union-attr]
+        expected = before.flow(pictures[0], pictures[1])
+        torch.testing.assert_close(same.flow(pictures[0], pictures[1]), expected)  # type: ignore[operator]
+    assert same.flow.refine[1].head.weight.abs().max() == 0  # type: ignore[index,union-attr]
+    moved = propagation.train_propagation(tmp_path / "moved", replace(recipe, lr=1e-3), 11, windows, start)
+    assert moved.flow.refine[1].head.weight.abs().max() > 0  # type: ignore[index,union-attr]
+
+
 def test_paper_preset_is_the_papers() -> None:
     paper = propagation.PRESETS["paper"]
     assert (paper.optimizer, paper.lr, paper.batch, paper.weight_decay) == ("sgd", 0.002, 8, 5e-4)
-    assert (paper.refined, paper.residual, paper.flow_weight, paper.intra_weight) == (False, False, 0, 0)
+    assert (paper.refined, paper.residual, paper.flow_refinements) == (False, False, 0)
+    assert (paper.flow_weight, paper.intra_weight) == (0, 0)
     assert propagation._schedule(paper)(1000) == pytest.approx(0.992**10)
 
 

@@ -59,7 +59,10 @@ def train_propagation(
     data: Data,
     keyframe: Annotated[Path, typer.Option(help="Checkpoint of the keyframe network to propagate for.")],
     output: Output,
-    preset: Annotated[str, typer.Option(help="best, paper (section 4.1) or smoke.")] = "best",
+    preset: Annotated[
+        str, typer.Option(help="best, finetune (with --init), paper (section 4.1) or smoke.")
+    ] = "best",
+    init: Annotated[Path | None, typer.Option(help="A checkpoint of PF to start from.")] = None,
     stills: Annotated[
         bool, typer.Option(help="Learn from moved stills of CamVid too, not from clips alone.")
     ] = True,
@@ -83,5 +86,7 @@ def train_propagation(
     windows = load_windows(
         data, keyframe, network, geometry(short_side, keyframe_scale), output / "cache", stills
     )
-    propagation.train_propagation(output, recipe, len(config["data"]["classes"]), windows, resume=resume)
+    propagation.train_propagation(
+        output, recipe, len(config["data"]["classes"]), windows, init, resume=resume
+    )
     print_run(output, as_json)

@@ -18,7 +18,7 @@ from gsvnet_export.networks.layers import ConvBNReLU, Normalise, resize
 @dataclass(frozen=True, kw_only=True)
 class PropagationConfig:
     """Which PF. The defaults are the paper's; window, intra and learned_kernels serve its ablations (Tables 4 to 7);
-    refined and residual are ours."""
+    refined, residual and flow_refinements are ours."""
 
     classes: int
     window: int = 3  # 3: the nine offsets of a 3x3 window; 5: 17 of the 25 of a 5x5 window
@@ -26,6 +26,9 @@ class PropagationConfig:
     learned_kernels: bool = False  # learned instead of ideal-delay kernels
     refined: bool = False  # the guide, which sees further than φ, adds a correction to f
     residual: bool = False  # the guide sees what the flow does not explain: |i_t - warped i_{t-1}|
+    flow_refinements: int = (
+        0  # stages that correct the flow at half the grid, from what it leaves unexplained
+    )
 
     def __post_init__(self) -> None:
         if self.refined and not self.intra:
@@ -40,7 +43,7 @@ class FlowNetwork(nn.Module):
 
     dilations = (1, 2, 4, 8)
 
-    def __init__(self) -> None:
+    def __init__(self, refinements: int = 0) -> None:
         super().__init__()
         self.normalise = Normalise([0.5] * 6, [0.25] * 6)
         self.down1 = ConvBNReLU(6, 32, stride=2, slope=0.1)
@@ -51,13 +54,44 @@ class FlowNetwork(nn.Module):
         nn.init.normal_(self.head.weight, std=1e-3)  # start near "nothing moves"
         with torch.no_grad():
             self.head.bias.zero_()  # type: ignore[union-attr]
+        self.refine = nn.ModuleList(FlowRefinement() for _ in range(refinements))
 
     def forward(self, current: Tensor, previous: Tensor) -> Tensor:
+        flow = self._first(current, previous)
+        for stage in self.refine:
+            warped = operations.segmentation_warp(previous, flow)[0]
+            flow = flow + stage(current, warped, flow)
+        return flow
+
+    def _first(self, current: Tensor, previous: Tensor) -> Tensor:
         x = self.down2(self.down1(self.normalise(torch.cat([current, previous], 1))))
         sums = [self.dilated[0](x)]
         for dilated in self.dilated[1:]:
             sums.append(sums[-1] + dilated(x))
         return resize(self.head(self.fuse(torch.cat(sums, 1)) + x), current)
+
+
+class FlowRefinement(nn.Module):
+    """(i_t, i_{t-1} warped by m [N,3,h,w], m [N,2,h,w]) -> a correction of m [N,2,h,w], in cells.
+
+    The flow network works at a quarter of the grid, so near things and their outlines keep an error; seeing i_{t-1}
+    where m puts it leaves only that to be found (as in SpyNet, Ranjan and Black 2017, and FlowNet2).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = ConvBNReLU(11, 32, stride=2, slope=0.1)
+        self.body = nn.ModuleList(ConvBNReLU(32, 32, dilation=d, slope=0.1) for d in (1, 2, 4))
+        self.head = nn.Conv2d(32, 2, 3, padding=1)
+        nn.init.zeros_(self.head.weight)  # starts as no correction
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def forward(self, current: Tensor, warped: Tensor, flow: Tensor) -> Tensor:
+        x = torch.cat([current * 4 - 2, warped * 4 - 2, (current - warped) * 4, flow / 4], 1)
+        x = self.down(x)
+        for unit in self.body:
+            x = x + unit(x)
+        return resize(self.head(x), current)
 
 
 class SegmentationWarp(nn.Module):
@@ -143,7 +177,7 @@ class Propagation(nn.Module):
         super().__init__()
         self.config = config
         kernels = len(operations.OFFSETS[config.window])
-        self.flow = FlowNetwork()
+        self.flow = FlowNetwork(config.flow_refinements)
         self.warp = SegmentationWarp()
         self.intra = IntraFeatures(config.classes) if config.intra else None
         inputs = config.classes * config.intra + 1 + 3 * config.residual

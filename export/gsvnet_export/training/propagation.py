@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from gsvnet_engine.evaluation.confusion import Confusion
 from gsvnet_export.data.stills import class_frequencies
+from gsvnet_export.networks.layers import load_matching
 from gsvnet_export.networks.operations import label_upsample
 from gsvnet_export.networks.propagation import Propagation, PropagationConfig
 from gsvnet_export.training.keyframe import class_weights, scores_loss
-from gsvnet_export.training.loop import LoopOptions, cosine, train
+from gsvnet_export.training.loop import LoopOptions, cosine, load_checkpoint, train
 from gsvnet_export.training.windows import FRAMES, STRIDES, ClipCache, Float32, StillWindows, Windows
 
 
@@ -49,6 +50,7 @@ class PropagationRecipe:
     learned_kernels: bool = False
     refined: bool = True
     residual: bool = True
+    flow_refinements: int = 2
 
 
 PRESETS = {
@@ -72,7 +74,10 @@ PRESETS = {
         ema=0.0,
         refined=False,
         residual=False,
+        flow_refinements=0,
     ),
+    # From a checkpoint of "best" (--init), which may lack the stages that refine the flow.
+    "finetune": PropagationRecipe(steps=1200, lr=1.5e-3, rates=(0.5, 0.5, 1.0), flow_weight=1.0),
 }
 PRESETS["smoke"] = replace(PRESETS["best"], steps=6, batch=2, crop=(16, 24))
 
@@ -303,9 +308,18 @@ def held_out_tail(clips: list[ClipCache], part: int = 10) -> tuple[list[ClipCach
 
 
 def train_propagation(
-    folder: Path, recipe: PropagationRecipe, classes: int, windows: Windows, *, resume: bool = False
+    folder: Path,
+    recipe: PropagationRecipe,
+    classes: int,
+    windows: Windows,
+    init: Path | None = None,
+    *,
+    resume: bool = False,
 ) -> nn.Module:
-    """Train PF into `folder`; returns its EMA weights. The last tenth of each clip is only measured."""
+    """Train PF into `folder`; returns its EMA weights. The last tenth of each clip is only measured.
+
+    `init`: a checkpoint of PF to start from; stages that refine the flow may be missing there.
+    """
     torch.manual_seed(recipe.seed)
     config = PropagationConfig(
         classes=classes,
@@ -314,8 +328,11 @@ def train_propagation(
         learned_kernels=recipe.learned_kernels,
         refined=recipe.refined,
         residual=recipe.residual,
+        flow_refinements=recipe.flow_refinements,
     )
     model = Propagation(config)
+    if init is not None:
+        load_matching(model, load_checkpoint(init)[0], str(init), optional=("flow.refine.",))
     rest, tails = held_out_tail(windows.clips)
     weights = None
     if recipe.class_weighted and windows.stills is not None:
@@ -333,6 +350,7 @@ def train_propagation(
         "recipe": asdict(recipe),
         "classes": classes,
         "data": windows.description,
+        "init": None if init is None else init.name,
     }
     return train(
         folder,
