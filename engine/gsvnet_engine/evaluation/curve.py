@@ -63,7 +63,7 @@ def figure(rows: Sequence[dict[str, Any]], title: str) -> "Figure":
     axes.set_title(title, parse_math=False)
     axes.grid(alpha=0.3)
     axes.margins(0.08)
-    _add_legend(axes)
+    _add_legend(drawing)
     return drawing
 
 
@@ -71,10 +71,18 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
     return OutputError(f"{path}: cannot be written: {error.strerror or error}; give --curve another place")
 
 
-def _add_legend(axes: "Axes") -> None:
-    """Names as they are: to matplotlib a first _ would hide a line, and $ be mathematics."""
-    drawn = axes.get_lines()
-    legend = axes.legend(drawn, [str(n) for n in range(len(drawn))], loc="best", fontsize="small")
+def _add_legend(drawing: "Figure") -> None:
+    """Below the curves. Names as they are: to matplotlib a first _ would hide a line, and $ be mathematics."""
+    drawn = drawing.axes[0].get_lines()
+    legend = drawing.legend(
+        drawn,
+        [str(n) for n in range(len(drawn))],
+        loc="outside lower center",
+        ncols=min(3, len(drawn) // 3 or 1),
+        fontsize="x-small",
+        columnspacing=1.0,
+        handlelength=1.6,
+    )
     for text, line in zip(legend.get_texts(), drawn, strict=True):
         text.set_parse_math(False)
         text.set_text(line.get_label())

@@ -224,9 +224,7 @@ class TestCurve:
         row |= {"warp_fps": None, "warp_average_miou": None}
         names = [f"{name}, openvino f32" for name in ("a$_b$", "_c", "$\\nothing{$")]
         rows = [{**row, "bundle": name.partition(",")[0]} for name in names]
-        (axes,) = curve.figure(rows, "title").axes
-        legend = axes.get_legend()
-        assert legend is not None
+        (legend,) = curve.figure(rows, "title").legends
         shown = [text.get_text() for text in legend.get_texts()]
         assert shown == [text for name in names for text in (name, f"{name}: keyframe repeated")]
         curve.draw(tmp_path / "curve.png", rows, "title")
