@@ -29,7 +29,7 @@ def train_keyframe(
     dataset: Annotated[str, typer.Option(help="camvid or cityscapes.")] = "camvid",
     preset: Annotated[str, typer.Option(help="best, swiftnet (that paper's recipe) or smoke.")] = "best",
     network: Annotated[str | None, typer.Option(help="swiftnet or bisenet.")] = None,
-    trunk: Annotated[str | None, typer.Option(help="resnet18 or efficientnet_lite0.")] = None,
+    trunk: Annotated[str | None, typer.Option(help="resnet18, efficientnet_lite0, ..1 or ..2.")] = None,
     init: Annotated[
         Path | None,
         typer.Option(

