@@ -34,13 +34,13 @@ GSVNET_HD inline float sample(float a, float b, float c, float d, float w0, floa
 GSVNET_HD inline float sigmoid(int steps) {
   const int size = steps < 0 ? -steps : steps;
   const int n = size < 127 ? size : 127;
-  float e = (n & 1) ? 0.36787945f : 1.0f;      // exp(-1)
-  e *= (n & 2) ? 0.13533528f : 1.0f;           // exp(-2)
-  e *= (n & 4) ? 0.018315639f : 1.0f;          // exp(-4)
-  e *= (n & 8) ? 3.3546262e-4f : 1.0f;         // exp(-8)
-  e *= (n & 16) ? 1.1253518e-7f : 1.0f;        // exp(-16)
-  e *= (n & 32) ? 1.2664166e-14f : 1.0f;       // exp(-32)
-  e *= (n & 64) ? 1.6038109e-28f : 1.0f;       // exp(-64)
+  float e = (n & 1) ? 0.36787944117144233f : 1.0f;  // exp(-1)
+  e *= (n & 2) ? 0.13533528323661270f : 1.0f;  // exp(-2)
+  e *= (n & 4) ? 0.018315638888734179f : 1.0f;  // exp(-4)
+  e *= (n & 8) ? 3.3546262790251185e-4f : 1.0f;  // exp(-8)
+  e *= (n & 16) ? 1.1253517471925912e-7f : 1.0f;  // exp(-16)
+  e *= (n & 32) ? 1.2664165549094176e-14f : 1.0f;  // exp(-32)
+  e *= (n & 64) ? 1.6038108905486379e-28f : 1.0f;  // exp(-64)
   return (steps < 0 ? e : 1.0f) / (1.0f + e);
 }
 
