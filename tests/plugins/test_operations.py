@@ -1,4 +1,4 @@
-"""SegmentationWarp, GuidedFilter and LabelUpsample: CPU loops and .cu kernels against NumPy, NumPy against ONNX Runtime."""
+"""SegmentationWarp, GuidedFilter and LabelUpsample: CPU loops and .cu kernels against NumPy, that against ONNX Runtime."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ many = settings(deadline=None, max_examples=60)
 def random_scores(rng: np.random.Generator, *shape: int) -> Float32:
     """Some of them tied, so that the rule for ties counts."""
     values = rng.normal(size=shape) * 3
-    return (np.round(values) if rng.random() < 0.3 else values).astype(np.float32)
+    return np.asarray(np.round(values) if rng.random() < 0.3 else values, np.float32)
 
 
 def random_flow(rng: np.random.Generator, n: int, rows: int, columns: int) -> Float32:
@@ -237,7 +237,7 @@ def test_arrays_of_another_kind_are_refused() -> None:
     with pytest.raises(ValueError, match="at most 256 classes"):
         kernels.segmentation_warp(np.zeros((1, 257, 4, 5), np.float32), flow)
     with pytest.raises(ValueError, match="intra must be float32"):
-        kernels.guided_filter(scores, scores.astype(np.float64), flow)  # type: ignore[arg-type]
+        kernels.guided_filter(scores, scores.astype(np.float64), flow)
     with pytest.raises(ValueError, match=r"\[N,10,h,w\] or \[N,18,h,w\]"):
         kernels.guided_filter(scores, scores, flow)
     with pytest.raises(ValueError, match="cannot cover"):
