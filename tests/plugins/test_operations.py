@@ -1,4 +1,4 @@
-"""SegmentationWarp, GuidedFilter and LabelUpsample: CPU loops and .cu kernels against NumPy, that against ONNX Runtime."""
+"""Warp, filter and labels: CPU loops and .cu kernels against NumPy, and those against ONNX Runtime."""
 
 from typing import Any
 
@@ -31,9 +31,10 @@ def random_scores(rng: np.random.Generator, *shape: int) -> Float32:
 
 def random_flow(rng: np.random.Generator, n: int, rows: int, columns: int) -> Float32:
     """Small, with some cells unknown, infinite, huge, or whole numbers."""
-    flow = (rng.normal(size=(n, 2, rows, columns)) * rng.choice([0.5, 3, 100])).astype(np.float32)
+    flow: Float32 = (rng.normal(size=(n, 2, rows, columns)) * rng.choice([0.5, 3, 100])).astype(np.float32)
     odd = rng.choice([0, 1, -2, np.nan, np.inf, -np.inf, 1e30, -1e30, 1e-30], size=flow.shape)
-    return np.where(rng.random(flow.shape) < 0.2, odd, flow).astype(np.float32)
+    flow[:] = np.where(rng.random(flow.shape) < 0.2, odd, flow)
+    return flow
 
 
 @many

@@ -1,4 +1,4 @@
-"""The TensorRT plugins without TensorRT: their decisions, their kernels as host code, their adapter where headers are."""
+"""The TensorRT plugins without TensorRT: their decisions, their kernels as host code, the adapter where headers are."""
 
 import os
 import shutil
