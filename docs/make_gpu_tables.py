@@ -141,7 +141,15 @@ def compile_kernels(nvcc: str, source: Path) -> dict[tuple[str, str], Use]:
     """What nvcc says that each (kernel, architecture) of a .cu uses. Raises CalledProcessError where it fails."""
     targets = [f"-gencode=arch=compute_{a[3:]},code={a}" for a in ARCHITECTURES]
     with TemporaryDirectory() as folder:
-        command = [nvcc, "-std=c++17", "-fmad=false", *targets, "-Xptxas=-v", "-Werror=all-warnings"]
+        command = [
+            nvcc,
+            "-std=c++17",
+            "-fmad=false",
+            "--threads=2",
+            *targets,
+            "-Xptxas=-v",
+            "-Werror=all-warnings",
+        ]
         command += ["-fatbin", "-o", f"{folder}/kernels.fatbin", str(source)]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
     pattern = (
@@ -314,8 +322,9 @@ def prediction_section(networks: tuple[list[Layer], list[Layer]]) -> str:
 
 SwiftNet-R18 with {CLASSES} classes at {_size(KEYFRAME)} and PF at {_size(GRID)}, interval {INTERVAL}:
 {keyframe:.1f} and {propagation:.2f} G products in {counts} convolutions, which read and write
-{numbers[0]:.0f} and {numbers[1]:.0f} million numbers. A convolution takes as long as its arithmetic or its memory, whichever is longer; preparation, the three
-operations and labels as long as the table above says. *Bound*: at the card's full published rates, nothing lost
+{numbers[0]:.0f} and {numbers[1]:.0f} million numbers. A convolution takes as long as its arithmetic or its memory,
+whichever is longer; preparation, the three operations and labels as long as the table above says.
+*Bound*: at the card's full published rates, nothing lost
 between kernels. *Predicted*: {_PAPER_SHARE:.0%} of the arithmetic in fp32, which is what the paper's keyframe network
 reached on its GTX 1080 Ti (58.5 G products in 15.8 ms), {_TENSOR_SHARE:.0%} on tensor cores and {1e6 * LAUNCH_S:.0f} µs
 a kernel, which are guesses.

@@ -219,12 +219,24 @@ def library() -> ctypes.CDLL:
     return native
 
 
+def cuda_sources() -> Path:
+    """The folder of the kernels' CUDA sources, `<operation>/<operation>.cu`.
+
+    For NVRTC: include path the .cu's own folder, `-fmad=false`.
+    """
+    return _installed("kernels")
+
+
 def _path() -> Path:
+    return _installed(_NAME)
+
+
+def _installed(name: str) -> Path:
     """Beside this file, or where an editable install put it."""
-    beside = Path(__file__).parent / "_native" / _NAME
+    beside = Path(__file__).parent / "_native" / name
     if beside.exists():
         return beside
     try:
-        return Path(str(distribution("gsvnet-engine").locate_file(f"gsvnet_engine/_native/{_NAME}")))
+        return Path(str(distribution("gsvnet-engine").locate_file(f"gsvnet_engine/_native/{name}")))
     except PackageNotFoundError:
         return beside

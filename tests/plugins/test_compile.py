@@ -8,10 +8,19 @@ from pathlib import Path
 import pytest
 
 from docs import make_gpu_tables
+from gsvnet_engine import kernels
 from tests.plugins import on_host
 
-SOURCES = [on_host.KERNELS / name / f"{name}.cu" for name in ("filter", "frame", "labels", "warp")]
+INSTALLED = kernels.cuda_sources()
+SOURCES = [INSTALLED / name / f"{name}.cu" for name in ("filter", "frame", "labels", "warp")]
 NVCC = shutil.which("nvcc")
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_what_is_installed_is_what_lies_here(source: Path) -> None:
+    for name in (source.name, "core.h"):
+        here = on_host.KERNELS / source.stem / name
+        assert (source.parent / name).read_text() == here.read_text()
 
 
 @pytest.mark.skipif(NVCC is None, reason="nvcc is not there")
