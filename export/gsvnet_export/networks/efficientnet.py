@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gsvnet_export.networks.layers import Normalise
 
 
+
 class _Stage(NamedTuple):
     expansion: int
     outputs: int
@@ -29,11 +30,7 @@ _LITE0 = (
     _Stage(6, 320, 1, 1, 3),
 )
 _LAST_STAGE_OF_STRIDE = (1, 2, 4, 6)  # strides 4, 8, 16, 32
-_SCALES = {
-    0: (1.0, 1.0),
-    1: (1.0, 1.1),
-    2: (1.1, 1.2),
-}  # of widths and depths; the larger ones outgrow a bundle
+_SCALES = {0: (1.0, 1.0), 1: (1.0, 1.1), 2: (1.1, 1.2)}  # of widths and depths; the larger ones outgrow a bundle
 
 
 def _stages(variant: int) -> list[_Stage]:
