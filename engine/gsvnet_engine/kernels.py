@@ -219,19 +219,22 @@ def library() -> ctypes.CDLL:
     return native
 
 
-def cuda_sources() -> Path:
-    """The folder of the kernels' CUDA sources, `<operation>/<operation>.cu`.
+def gpu_source(operation: str) -> Path:
+    """The .cu file of an operation ("frame", "labels"), for NVRTC; its headers lie around it."""
+    return _native(f"kernels/{operation}/{operation}.cu")
 
-    For NVRTC: include path the .cu's own folder, `-fmad=false`.
-    """
-    return _installed("kernels")
+
+def tensorrt_plugins() -> Path | None:
+    """The library of plugins/tensorrt; None where this build has none, for want of TensorRT's headers or nvcc."""
+    library = _native("libgsvnet_tensorrt_plugins.so")
+    return library if library.exists() else None
 
 
 def _path() -> Path:
-    return _installed(_NAME)
+    return _native(_NAME)
 
 
-def _installed(name: str) -> Path:
+def _native(name: str) -> Path:
     """Beside this file, or where an editable install put it."""
     beside = Path(__file__).parent / "_native" / name
     if beside.exists():

@@ -10,8 +10,7 @@ from docs import make_gpu_tables
 from gsvnet_engine import kernels
 from tests.plugins import on_host
 
-INSTALLED = kernels.cuda_sources()
-SOURCES = [INSTALLED / name / f"{name}.cu" for name in ("filter", "frame", "labels", "warp")]
+SOURCES = [kernels.gpu_source(name) for name in ("filter", "frame", "labels", "warp")]
 NVCC = shutil.which("nvcc")
 
 
