@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VIDEO ?= samples/street.mp4
 ARGS ?= --interval 4
-NATIVE = pyproject.toml CMakeLists.txt $(shell find plugins -name '*.cpp' -o -name '*.h')
+NATIVE = pyproject.toml CMakeLists.txt $(shell find plugins -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 
 .PHONY: demo test check check-long clean
 
