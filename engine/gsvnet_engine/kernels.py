@@ -230,6 +230,12 @@ def tensorrt_plugins() -> Path | None:
     return library if library.exists() else None
 
 
+def openvino_extension(version: str) -> Path | None:
+    """The library of plugins/openvino for exactly that version ("2026.4.1") of OpenVINO; None where there is none."""
+    library = _native(f"libgsvnet_openvino-{version}.so")
+    return library if library.exists() else None
+
+
 def _path() -> Path:
     return _native(_NAME)
 

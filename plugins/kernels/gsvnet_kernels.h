@@ -8,7 +8,9 @@
 
 #include <stdint.h>
 
-#if defined(_WIN32)
+#if defined(GSVNET_API)
+/* Built into another library, which exports none of this. */
+#elif defined(_WIN32)
 #define GSVNET_API __declspec(dllexport)
 #else
 #define GSVNET_API __attribute__((visibility("default")))

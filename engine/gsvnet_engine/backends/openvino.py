@@ -1,4 +1,8 @@
-"""OpenVINO on the CPU: each graph compiled for its exact sizes, in a precision that is always stated."""
+"""OpenVINO on the CPU: each graph compiled for its exact sizes, in a precision that is always stated.
+
+OpenVINO does not know ONNX local functions. With the extension of plugins/openvino it knows the operations themselves,
+and runs propagate.onnx on our kernels; without, the plain graph on its own.
+"""
 
 from collections.abc import Sequence
 from functools import cache
@@ -7,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gsvnet_engine import bundle as names
+from gsvnet_engine import kernels
 from gsvnet_engine.backends.base import (
     Float32,
     GraphSession,
@@ -14,6 +19,7 @@ from gsvnet_engine.backends.base import (
     Runner,
     Signature,
     check_ports,
+    one_line,
     translated,
 )
 from gsvnet_engine.bundle import Bundle
@@ -27,20 +33,21 @@ _TYPES = {"f32": "float32", "i64": "int64"}
 
 
 class OpenVino:
-    """Runs propagate.plain.onnx: OpenVINO does not know ONNX local functions.
+    """Runs propagate.onnx with the extension, propagate.plain.onnx without it.
 
-    `precision`: "f32", or "bf16" where the processor has it. Left alone, OpenVINO would choose bf16 by
-    itself.
+    `precision`: "f32", or "bf16" where the processor has it. Left alone, OpenVINO would choose bf16 by itself.
+    `extension` False: as where it does not load. `no_extension`: why it is not used; None where it is.
     """
 
     name = "openvino"
 
-    def __init__(self, precision: str = "f32") -> None:
+    def __init__(self, precision: str = "f32", *, extension: bool = True) -> None:
         import openvino
 
         self.precision = precision
         self._openvino = openvino
         self._core = _core()
+        self.no_extension = why_no_extension() if extension else "not wanted"
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise BackendError("openvino: this processor has no bf16 arithmetic; use --cpu-precision f32")
 
@@ -48,7 +55,20 @@ class OpenVino:
         def load(expected: Signature) -> Runner:
             return self._load(bundle, expected, threads)
 
-        return GraphSession(load, bundle, sizes, names.PROPAGATE_PLAIN)
+        return GraphSession(load, bundle, sizes, self.propagate_graph(bundle))
+
+    def propagate_graph(self, bundle: Bundle) -> str:
+        """The graph of PF to run: PROPAGATE where the extension knows its operations, else PROPAGATE_PLAIN."""
+        if self.no_extension is None and self._knows(bundle.graph(names.PROPAGATE)):
+            return names.PROPAGATE
+        return names.PROPAGATE_PLAIN
+
+    def _knows(self, graph: bytes) -> bool:
+        try:
+            self._core.read_model(graph)
+        except Exception:  # whatever else is wrong with the bundle, the plain graph will say
+            return False
+        return True
 
     def _load(self, bundle: Bundle, expected: Signature, threads: int | None) -> Runner:
         where = str(bundle.path / expected.graph)
@@ -95,6 +115,25 @@ def _core() -> "openvino.Core":
     import openvino
 
     return openvino.Core()
+
+
+@cache
+def why_no_extension() -> str | None:
+    """None where the extension is loaded; else why not, in one line.
+
+    It links one exact version of OpenVINO, which its file's name gives: another is never tried.
+    """
+    import openvino
+
+    version = openvino.__version__.partition("-")[0]
+    library = kernels.openvino_extension(version)
+    if library is None:
+        return f"this installation was not built with OpenVINO {version}"
+    try:
+        _core().add_extension(str(library))
+    except Exception as problem:
+        return one_line(problem)
+    return None
 
 
 def _without_constants(expected: Signature) -> Signature:

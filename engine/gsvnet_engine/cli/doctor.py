@@ -65,7 +65,7 @@ def examine() -> dict[str, Any]:
     """All findings as JSON values; "usable": a video can be segmented here."""
     kernels, decoding, bundle = check_kernels(), check_decoding(), check_bundle()
     runtimes = [check_backend("openvino"), check_backend("onnxruntime")]
-    extras = [check_h264(), check_opencv(), check_export(), check_gpu()]
+    extras = [check_openvino_extension(), check_h264(), check_opencv(), check_export(), check_gpu()]
     usable = kernels.ok and decoding.ok and any(runtime.ok for runtime in runtimes)
     return {
         "gsvnet_engine": __version__,
@@ -101,6 +101,20 @@ def check_backend(name: str) -> Check:
         return "f32 and bf16 on the CPU"
 
     return _check(name, find, "")
+
+
+def check_openvino_extension() -> Check:
+    name = "OpenVINO kernels"
+    try:
+        from gsvnet_engine.backends.openvino import why_no_extension
+
+        problem = why_no_extension()
+    except Exception as error:  # OpenVINO itself does not load: its own line says so
+        problem = f"needs OpenVINO ({type(error).__name__})"
+    if problem is None:
+        return Check(name=name, ok=True, detail="the extension is loaded: PF runs on our kernels")
+    detail = f"{problem}: PF runs its plain graph; install gsvnet-engine[cpu] anew to have them"
+    return Check(name=name, ok=False, detail=detail, optional=True)
 
 
 def check_decoding() -> Check:

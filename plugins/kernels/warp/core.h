@@ -14,12 +14,16 @@ struct Step {
   float weight;
 };
 
-// Comparisons are false for NaN, which so becomes 0. Zero flow gives the weights 1 and 0: the identity.
+// NaN becomes 0. Zero flow gives the weights 1 and 0: the identity. One choice a statement, and none within another:
+// only so do compilers make vectors of it.
 GSVNET_HD inline Step step(int position, float flow, int cells) {
-  flow = flow < kFarthest ? (flow > -kFarthest ? flow : -kFarthest) : flow >= kFarthest ? kFarthest : 0.0f;
+  flow = flow == flow ? flow : 0.0f;
+  flow = flow < kFarthest ? flow : kFarthest;
+  flow = flow > -kFarthest ? flow : -kFarthest;
   float at = static_cast<float>(position) + flow;
   const float last = static_cast<float>(cells - 1);
-  at = at > 0.0f ? (at < last ? at : last) : 0.0f;
+  at = at > 0.0f ? at : 0.0f;
+  at = at < last ? at : last;
   const int first = static_cast<int>(at);
   return {first, first + 1 < cells ? first + 1 : first, at - static_cast<float>(first)};
 }
@@ -31,9 +35,12 @@ GSVNET_HD inline float sample(float a, float b, float c, float d, float w0, floa
 
 // 1 / (1 + exp(-steps)) of a whole number, by products of float32 constants: the same to the bit on every machine, as no
 // library's exp is. Errs by less than 1e-6 of its value, down to steps = -80.
+// What is beyond kSteepest counts as that.
+constexpr int kSteepest = 127;
+
 GSVNET_HD inline float sigmoid(int steps) {
   const int size = steps < 0 ? -steps : steps;
-  const int n = size < 127 ? size : 127;
+  const int n = size < kSteepest ? size : kSteepest;
   float e = (n & 1) ? 0.36787944117144233f : 1.0f;  // exp(-1)
   e *= (n & 2) ? 0.13533528323661270f : 1.0f;  // exp(-2)
   e *= (n & 4) ? 0.018315638888734179f : 1.0f;  // exp(-4)

@@ -54,10 +54,21 @@ void sample_row(const float* __restrict plane, const int* __restrict a, const in
   }
 }
 
+// Every sigmoid there is: looked up, it costs no branch, which noisy class maps make expensive.
+struct Sigmoids {
+  float values[2 * kSteepest + 1];
+
+  Sigmoids() {
+    for (int steps = -kSteepest; steps <= kSteepest; ++steps) values[steps + kSteepest] = sigmoid(steps);
+  }
+};
+
 GSVNET_CLONES
 void outline(const uint8_t* __restrict upper, const uint8_t* __restrict middle, const uint8_t* __restrict lower, int n,
-             float* __restrict edges) {
-  const auto edge = [&](int left, int x, int right) { return sigmoid(laplacian(upper, middle, lower, left, x, right)); };
+             const float* __restrict sigmoids, float* __restrict edges) {
+  const auto edge = [&](int left, int x, int right) {
+    return sigmoids[clamp(laplacian(upper, middle, lower, left, x, right) + kSteepest, 2 * kSteepest)];
+  };
   edges[0] = edge(0, 0, clamp(1, n - 1));
   for (int x = 1; x < n - 1; ++x) edges[x] = edge(x - 1, x, x + 1);
   edges[n - 1] = edge(clamp(n - 2, n - 1), n - 1, n - 1);
@@ -93,13 +104,15 @@ extern "C" int gsvnet_segmentation_warp(const float* scores, const float* flow, 
       std::copy(label.begin(), label.end(), index.begin() + item * cells + y * columns);
     }
   });
+  const Sigmoids sigmoids;
   parallel_for(static_cast<int>(lines), threads, [&](int first, int end) {
     for (int line = first; line < end; ++line) {
       const int64_t item = line / rows;
       const int y = line % rows;
       const uint8_t* map = index.data() + item * cells;
       const auto row = [&](int at) { return map + static_cast<int64_t>(clamp(at, rows - 1)) * columns; };
-      outline(row(y - 1), row(y), row(y + 1), columns, edges + item * cells + static_cast<int64_t>(y) * columns);
+      outline(row(y - 1), row(y), row(y + 1), columns, sigmoids.values,
+              edges + item * cells + static_cast<int64_t>(y) * columns);
     }
   });
   return 0;
