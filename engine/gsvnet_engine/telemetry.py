@@ -20,8 +20,25 @@ class StageSummary:
 
     mean: float
     p50: float
+    p90: float
     p95: float
+    p99: float
     count: int
+
+    @classmethod
+    def of(cls, values_ms: Iterable[float]) -> "StageSummary":
+        """ValueError where there are none."""
+        ms = sorted(values_ms)
+        if not ms:
+            raise ValueError("a stage that never ran has no times")
+        return cls(
+            mean=sum(ms) / len(ms),
+            p50=_quantile(ms, 0.5),
+            p90=_quantile(ms, 0.9),
+            p95=_quantile(ms, 0.95),
+            p99=_quantile(ms, 0.99),
+            count=len(ms),
+        )
 
 
 class StageTimes:
@@ -61,12 +78,10 @@ class StageTimes:
     def summary(self) -> dict[str, StageSummary]:
         """By stage, in the order of the pipeline."""
         with self._lock:
-            values = {stage: sorted(ms) for stage, ms in self._values.items()}
+            values = {stage: list(ms) for stage, ms in self._values.items()}
         order = {stage: i for i, stage in enumerate(STAGES)}
         return {
-            stage: StageSummary(
-                mean=sum(ms) / len(ms), p50=_quantile(ms, 0.5), p95=_quantile(ms, 0.95), count=len(ms)
-            )
+            stage: StageSummary.of(ms)
             for stage, ms in sorted(values.items(), key=lambda item: order.get(item[0], len(order)))
         }
 

@@ -14,14 +14,18 @@ constexpr size_t kSmall = 1 << 16;  // scores: a tenth of a millisecond's work, 
 // Threads to work on `scores` with: 0, all of the arena that the caller is in, or none but the caller's own.
 int threads(const ov::Tensor& scores) { return scores.get_size() < kSmall ? 1 : 0; }
 
-// Input `i` of `op`, whose element type and rank must be these.
-ov::PartialShape require(const ov::Node* op, size_t i, const ov::element::Type& type, int64_t rank) {
+ov::PartialShape require_rank(const ov::Node* op, size_t i, int64_t rank) {
   const ov::PartialShape& shape = op->get_input_partial_shape(i);
-  NODE_VALIDATION_CHECK(op, op->get_input_element_type(i) == type, "input ", i, " must be ", type, ", not ",
-                        op->get_input_element_type(i));
   NODE_VALIDATION_CHECK(op, shape.rank().compatible(rank), "input ", i, " must have ", rank, " dimensions, not ",
                         shape);
   return shape.rank().is_static() ? shape : ov::PartialShape::dynamic(rank);
+}
+
+// The shape of input `i` of `op`, which must be float32 [N,channels,h,w].
+ov::PartialShape require(const ov::Node* op, size_t i) {
+  NODE_VALIDATION_CHECK(op, op->get_input_element_type(i) == ov::element::f32, "input ", i, " must be f32, not ",
+                        op->get_input_element_type(i));
+  return require_rank(op, i, 4);
 }
 
 // Batch, rows and columns, which every input of `op` shares: one takes what the other knows.
@@ -45,7 +49,7 @@ SegmentationWarp::SegmentationWarp(const ov::OutputVector& inputs) : Op(inputs) 
 
 void SegmentationWarp::validate_and_infer_types() {
   NODE_VALIDATION_CHECK(this, get_input_size() == 2, "takes scores and flow");
-  ov::PartialShape scores = require(this, 0, ov::element::f32, 4), flow = require(this, 1, ov::element::f32, 4);
+  ov::PartialShape scores = require(this, 0), flow = require(this, 1);
   share(this, scores, flow);
   NODE_VALIDATION_CHECK(this, flow[1].compatible(2), "flow must have two channels, not ", flow);
   set_output_type(0, ov::element::f32, scores);
@@ -70,8 +74,8 @@ GuidedFilter::GuidedFilter(const ov::OutputVector& inputs) : Op(inputs) { constr
 
 void GuidedFilter::validate_and_infer_types() {
   NODE_VALIDATION_CHECK(this, get_input_size() == 3, "takes warped, intra and weights");
-  ov::PartialShape warped = require(this, 0, ov::element::f32, 4), intra = require(this, 1, ov::element::f32, 4);
-  ov::PartialShape weights = require(this, 2, ov::element::f32, 4);
+  ov::PartialShape warped = require(this, 0), intra = require(this, 1);
+  ov::PartialShape weights = require(this, 2);
   share(this, warped, intra);
   share(this, warped, weights);
   NODE_VALIDATION_CHECK(this, ov::Dimension::merge(warped[1], warped[1], intra[1]), "warped ", warped, " and intra ",
@@ -97,7 +101,9 @@ LabelUpsample::LabelUpsample(const ov::OutputVector& inputs) : Op(inputs) { cons
 
 void LabelUpsample::validate_and_infer_types() {
   NODE_VALIDATION_CHECK(this, get_input_size() == 2, "takes scores and size");
-  const ov::PartialShape scores = require(this, 0, ov::element::f32, 4), size = require(this, 1, ov::element::i64, 1);
+  const ov::PartialShape scores = require(this, 0), size = require_rank(this, 1, 1);
+  const ov::element::Type type = get_input_element_type(1);  // i64 in the file; the CPU plugin makes i32 of it
+  NODE_VALIDATION_CHECK(this, type == ov::element::i64 || type == ov::element::i32, "size must be i64, not ", type);
   NODE_VALIDATION_CHECK(this, size[0].compatible(2), "size must have two elements, not ", size);
   ov::PartialShape labels{scores[0], ov::Dimension::dynamic(), ov::Dimension::dynamic()};
   if (const auto known = ov::as_type_ptr<ov::op::v0::Constant>(input_value(1).get_node_shared_ptr())) {
@@ -117,10 +123,13 @@ std::shared_ptr<ov::Node> LabelUpsample::clone_with_new_inputs(const ov::OutputV
 bool LabelUpsample::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const {
   const ov::Tensor& scores = inputs[0];
   const ov::Shape shape = scores.get_shape();
-  const int64_t* size = inputs[1].data<const int64_t>();
-  for (const int64_t length : {size[0], size[1]})
-    OPENVINO_ASSERT(length >= 1 && length <= kLongestSide, "labels cannot be ", length, " long");
-  const auto rows = static_cast<size_t>(size[0]), columns = static_cast<size_t>(size[1]);
+  const auto length = [&](size_t axis) {
+    const int64_t found = inputs[1].get_element_type() == ov::element::i64 ? inputs[1].data<const int64_t>()[axis]
+                                                                           : inputs[1].data<const int32_t>()[axis];
+    OPENVINO_ASSERT(found >= 1 && found <= kLongestSide, "labels cannot be ", found, " long");
+    return static_cast<size_t>(found);
+  };
+  const size_t rows = length(0), columns = length(1);
   outputs[0].set_shape({shape[0], rows, columns});
   const float* from = scores.data<const float>();
   uint8_t* to = outputs[0].data<uint8_t>();

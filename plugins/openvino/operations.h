@@ -36,7 +36,7 @@ class GuidedFilter : public ov::op::Op {
   bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override;
 };
 
-// scores [N,C,h,w] float32, size [2] int64 (H, W) -> labels [N,H,W] uint8.
+// scores [N,C,h,w] float32, size [2] int64 or int32 (H, W) -> labels [N,H,W] uint8.
 class LabelUpsample : public ov::op::Op {
  public:
   OPENVINO_OP("LabelUpsample", "gsvnet");

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Protocol
 
 import numpy as np
@@ -38,6 +39,15 @@ class Session(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Layer:
+    """A layer as a runtime ran it: its node's name, what the runtime calls such a thing, milliseconds."""
+
+    name: str
+    kind: str
+    ms: float
+
+
 class Backend(Protocol):
     """A runtime on this machine. `precision`: what float graphs are computed in."""
 
@@ -49,6 +59,15 @@ class Backend(Protocol):
 
     def open(self, bundle: Bundle, sizes: Sizes, threads: int | None) -> Session:
         """Make the bundle's graphs ready. `threads`: None leaves the number to the runtime."""
+        ...
+
+    def profile(
+        self, bundle: Bundle, sizes: Sizes, threads: int | None, inputs: Mapping[str, Float32], runs: int
+    ) -> list[Layer]:
+        """PF's layers, each with the median over `runs` runs on `inputs` (by the graph's names), in order.
+
+        Measuring each slows the whole: compare layers with one another, not with `propagate`.
+        """
         ...
 
 
@@ -169,6 +188,14 @@ class GraphSession:
                     f"make it {list(shape)}; export the bundle again"
                 )
         return outputs
+
+
+def medians(runs: Sequence[Sequence[Layer]]) -> list[Layer]:
+    """The layers of the first run, each with its median time over all runs."""
+    times: dict[tuple[str, str], list[float]] = {}
+    for layer in (layer for run in runs for layer in run):
+        times.setdefault((layer.name, layer.kind), []).append(layer.ms)
+    return [Layer(*key, median(ms)) for key, ms in times.items()]
 
 
 @contextmanager

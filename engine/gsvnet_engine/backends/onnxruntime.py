@@ -1,6 +1,9 @@
 """ONNX Runtime on the CPU, float32: the reference that other backends are held against."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,10 +12,13 @@ from gsvnet_engine import bundle as names
 from gsvnet_engine.backends.base import (
     Float32,
     GraphSession,
+    Layer,
     Port,
     Runner,
     Signature,
     check_ports,
+    medians,
+    signature,
     translated,
 )
 from gsvnet_engine.bundle import Bundle
@@ -45,12 +51,35 @@ class OnnxRuntime:
 
         return GraphSession(load, bundle, sizes, names.PROPAGATE)
 
-    def _load(self, bundle: Bundle, expected: Signature, threads: int | None) -> Runner:
-        where = str(bundle.path / expected.graph)
+    def profile(
+        self, bundle: Bundle, sizes: Sizes, threads: int | None, inputs: Mapping[str, Float32], runs: int
+    ) -> list[Layer]:
+        expected = signature(names.PROPAGATE, len(bundle.manifest.classes), sizes)
+        with TemporaryDirectory() as folder:
+            options = self._options(threads)
+            options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "profile")
+            data = bundle.graph(expected.graph)
+            session = self._runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            for _ in range(runs):
+                session.run(list(expected.outputs), dict(inputs))
+            events = json.loads(Path(session.end_profiling()).read_text())
+        ran = [
+            Layer(event["name"].removesuffix("_kernel_time"), event["args"]["op_name"], event["dur"] / 1e3)
+            for event in events
+            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
+        ]
+        return medians([ran])
+
+    def _options(self, threads: int | None) -> "onnxruntime.SessionOptions":
         options = self._runtime.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
         options.intra_op_num_threads = threads or 0  # 0: one for each physical core
         options.inter_op_num_threads = 1
+        return options
+
+    def _load(self, bundle: Bundle, expected: Signature, threads: int | None) -> Runner:
+        where = str(bundle.path / expected.graph)
+        options = self._options(threads)
         data = bundle.graph(expected.graph)
         with translated(BundleError, f"{where}: onnxruntime cannot load it"):
             session = self._runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -4,7 +4,7 @@ OpenVINO does not know ONNX local functions. With the extension of plugins/openv
 and runs propagate.onnx on our kernels; without, the plain graph on its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,14 @@ from gsvnet_engine import kernels
 from gsvnet_engine.backends.base import (
     Float32,
     GraphSession,
+    Layer,
     Port,
     Runner,
     Signature,
     check_ports,
+    medians,
     one_line,
+    signature,
     translated,
 )
 from gsvnet_engine.bundle import Bundle
@@ -70,21 +73,25 @@ class OpenVino:
             return False
         return True
 
+    def profile(
+        self, bundle: Bundle, sizes: Sizes, threads: int | None, inputs: Mapping[str, Float32], runs: int
+    ) -> list[Layer]:
+        expected = signature(self.propagate_graph(bundle), len(bundle.manifest.classes), sizes)
+        request = self._compile(bundle, expected, threads, profiled=True)
+        found = []
+        for _ in range(runs):
+            request.infer(dict(inputs))
+            found.append(
+                [
+                    Layer(layer.node_name, layer.node_type, layer.real_time.total_seconds() * 1e3)
+                    for layer in request.profiling_info
+                ]
+            )
+        return medians(found)
+
     def _load(self, bundle: Bundle, expected: Signature, threads: int | None) -> Runner:
         where = str(bundle.path / expected.graph)
-        data = bundle.graph(expected.graph)
-        settings: dict[str, str | int] = {
-            "INFERENCE_PRECISION_HINT": self.precision,
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        if threads is not None:
-            settings["INFERENCE_NUM_THREADS"] = threads
-        with translated(BundleError, f"{where}: openvino cannot load it"):
-            model = self._core.read_model(data)
-            check_ports(where, _ports(model.inputs), _ports(model.outputs), expected)
-            self._fix(model, expected)
-            check_ports(where, _ports(model.inputs), _ports(model.outputs), _without_constants(expected))
-            request = self._core.compile_model(model, "CPU", settings).create_infer_request()
+        request = self._compile(bundle, expected, threads)
         outputs = list(expected.outputs)
 
         def run(inputs: dict[str, Float32]) -> Sequence[Float32]:
@@ -94,6 +101,25 @@ class OpenVino:
                 return [results[name] for name in outputs]
 
         return run
+
+    def _compile(
+        self, bundle: Bundle, expected: Signature, threads: int | None, *, profiled: bool = False
+    ) -> "openvino.InferRequest":
+        where = str(bundle.path / expected.graph)
+        data = bundle.graph(expected.graph)
+        settings: dict[str, str | int] = {
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "PERFORMANCE_HINT": "LATENCY",
+            "PERF_COUNT": "YES" if profiled else "NO",
+        }
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        with translated(BundleError, f"{where}: openvino cannot load it"):
+            model = self._core.read_model(data)
+            check_ports(where, _ports(model.inputs), _ports(model.outputs), expected)
+            self._fix(model, expected)
+            check_ports(where, _ports(model.inputs), _ports(model.outputs), _without_constants(expected))
+            return self._core.compile_model(model, "CPU", settings).create_infer_request()
 
     def _fix(self, model: "openvino.Model", expected: Signature) -> None:
         """Make constant inputs part of the model, and give the others their sizes: no shape is dynamic."""

@@ -4,41 +4,16 @@ import json
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gsvnet_engine import __version__
+from gsvnet_engine import __version__, machine
 from gsvnet_engine.errors import BackendError, GsvnetError
+from gsvnet_engine.machine import package_version
 
-# Distributions whose versions matter in a report of a fault.
-PACKAGES = (
-    "numpy",
-    "av",
-    "typer",
-    "opencv-python",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "openvino",
-    "torch",
-    "onnx",
-    "safetensors",
-    "matplotlib",
-)
 EXPORT_PACKAGES = ("torch", "onnx", "safetensors", "matplotlib")
-_CPU_FEATURES = (
-    "avx2",
-    "fma",
-    "avx512f",
-    "avx512_vnni",
-    "avx512_bf16",
-    "amx_bf16",
-    "amx_int8",
-    "asimd",
-    "bf16",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +44,10 @@ def examine() -> dict[str, Any]:
     usable = kernels.ok and decoding.ok and any(runtime.ok for runtime in runtimes)
     return {
         "gsvnet_engine": __version__,
-        "python": platform.python_version(),
+        "python": platform.pythonpackage_version(),
         "platform": platform.platform(),
-        "cpu": cpu(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "cpu": machine.cpu(),
+        "packages": machine.packages(),
         "usable": usable,
         "checks": [asdict(check) for check in (kernels, *runtimes, decoding, bundle, *extras)],
     }
@@ -104,7 +79,7 @@ def check_backend(name: str) -> Check:
 
 
 def check_openvino_extension() -> Check:
-    name = "OpenVINO kernels"
+    name = "PF in OpenVINO"
     try:
         from gsvnet_engine.backends.openvino import why_no_extension
 
@@ -157,11 +132,11 @@ def check_bundle() -> Check:
 
 
 def check_export() -> Check:
-    missing = [name for name in EXPORT_PACKAGES if _version(name) is None]
+    missing = [name for name in EXPORT_PACKAGES if package_version(name) is None]
     if missing:
         detail = f"no {', '.join(missing)}: pip install 'gsvnet-engine[export]'"
         return Check(name="train, export", ok=False, detail=detail, optional=True)
-    return Check(name="train, export", ok=True, detail=f"torch {_version('torch')}", optional=True)
+    return Check(name="train, export", ok=True, detail=f"torch {package_version('torch')}", optional=True)
 
 
 def check_gpu() -> Check:
@@ -170,25 +145,6 @@ def check_gpu() -> Check:
     )
     detail = f"{driver}; this version has no TensorRT backend, networks run on the CPU"
     return Check(name="GPU", ok=False, detail=detail, optional=True)
-
-
-def cpu() -> dict[str, Any]:
-    """{"model", "features"} of the processor, as far as the system says."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return {"model": platform.processor() or platform.machine(), "features": []}
-    fields = dict(_field(line) for line in text.splitlines() if ":" in line)
-    present = set(fields.get("flags", fields.get("Features", "")).split())
-    return {
-        "model": fields.get("model name", platform.machine()),
-        "features": [feature for feature in _CPU_FEATURES if feature in present],
-    }
-
-
-def _field(line: str) -> tuple[str, str]:
-    key, _, value = line.partition(":")
-    return key.strip(), value.strip()
 
 
 def _check(name: str, find: Callable[[], str], mend: str) -> Check:
@@ -200,13 +156,6 @@ def _check(name: str, find: Callable[[], str], mend: str) -> Check:
     except Exception as error:
         problem = " ".join(f"{type(error).__name__}: {error}".split())
         return Check(name=name, ok=False, detail=f"{problem}: {mend}" if mend else problem)
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
 
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:

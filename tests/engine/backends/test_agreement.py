@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from gsvnet_engine import Bundle, Segmenter
 from gsvnet_engine.backends import BACKENDS
+from gsvnet_engine.backends.openvino import OpenVino
 
 REFERENCE = "onnxruntime"
-OTHERS = [name for name in BACKENDS if name != REFERENCE]
+PLAIN = "openvino without the extension"
+OTHERS = [*(name for name in BACKENDS if name != REFERENCE), PLAIN]
 TOLERANCE = 1e-3
 CELLS_WITHIN = 0.999
 REACH = 16  # cells that a tie in the argmax, flipped by rounding, can touch through the edge map
@@ -36,7 +38,10 @@ def frames() -> list[NDArray[np.uint8]]:
 
 @cache
 def segmenter(backend: str) -> Segmenter:
-    return Segmenter(street(), backend=backend, interval=5)
+    made = Segmenter(street(), backend=backend.partition(" ")[0], interval=5)
+    if backend == PLAIN:
+        made._backend = OpenVino(extension=False)
+    return made
 
 
 def near(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:

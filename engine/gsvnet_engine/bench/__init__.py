@@ -1,0 +1,1 @@
+"""`bench`: how fast this machine runs a bundle, in runs that alternate within one process."""

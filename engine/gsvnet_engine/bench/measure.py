@@ -1,0 +1,146 @@
+"""Runs that alternate: each round lets every variant segment the same frames, so that a busy spell hits all alike."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Protocol
+
+from gsvnet_engine.errors import BackendError
+from gsvnet_engine.frames import Frame
+from gsvnet_engine.segmenter import Segmenter
+from gsvnet_engine.telemetry import StageTimes
+from gsvnet_engine.video import SourceOptions, open_source
+
+NETWORKS = ("keyframe", "propagate")
+_FIRST_FRAME = """
+import sys
+from gsvnet_engine import Segmenter
+clip, bundle, backend, precision, threads = sys.argv[1:]
+segmenter = Segmenter(bundle, backend=backend, cpu_precision=precision, threads=int(threads))
+next(segmenter.stream(clip))
+print("segmented", flush=True)
+"""
+
+
+class Side(Protocol):
+    """What segments: this engine, or what it is compared with."""
+
+    def frames(self, source: Iterable[Frame], interval: int) -> Iterator[Mapping[str, float]]:
+        """Segment each frame to labels of its own size; its milliseconds by stage. Decodes in a thread."""
+        ...
+
+
+@dataclass(frozen=True)
+class Engine:
+    """This engine as a Side."""
+
+    segmenter: Segmenter
+
+    def frames(self, source: Iterable[Frame], interval: int) -> Iterator[Mapping[str, float]]:
+        for segmentation in self.segmenter.stream(source, interval=interval):
+            yield segmentation.stages_ms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """What is measured: a row of the table. precision: "f32", "bf16", "int8", "int8+bf16"."""
+
+    bundle: str
+    precision: str
+    backend: str
+    interval: int
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One variant over some frames. network_ms: of keyframe and propagation together."""
+
+    frames: int = 0
+    seconds: float = 0.0
+    network_ms: float = 0.0
+
+    @property
+    def fps(self) -> float:
+        return self.frames / self.seconds
+
+
+@dataclass(kw_only=True)
+class Series:
+    """All runs of one variant, a round each, and the times of all their frames."""
+
+    runs: list[Run] = field(default_factory=list)
+    times: StageTimes = field(default_factory=StageTimes)
+
+    @property
+    def fps(self) -> float:
+        """Over all rounds."""
+        return sum(run.frames for run in self.runs) / sum(run.seconds for run in self.runs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """frames: at least so many a run, in whole intervals. budget_s: no further round is begun after it."""
+
+    frames: int
+    rounds: int
+    budget_s: float
+
+
+def alternate(
+    sides: Mapping[Variant, Side],
+    clip: Path,
+    effort: Effort,
+    *,
+    after_round: Callable[[int], None] = lambda done: None,
+) -> dict[Variant, Series]:
+    """Rounds of all variants until the effort is spent, at least one; a warm-up before them does not count."""
+    for variant, side in sides.items():
+        _run(side, clip, variant.interval, 1, StageTimes())
+    measured = {variant: Series() for variant in sides}
+    started = perf_counter()
+    for done in range(effort.rounds):
+        if done and perf_counter() - started > effort.budget_s:
+            break
+        for variant, side in sides.items():
+            own = measured[variant]
+            frames = whole_intervals(effort.frames, variant.interval)
+            own.runs.append(_run(side, clip, variant.interval, frames, own.times))
+        after_round(done + 1)
+    return measured
+
+
+def whole_intervals(frames: int, interval: int) -> int:
+    """The least multiple of the interval that is `frames` or more: keyframes count with their right share."""
+    return -(-frames // interval) * interval
+
+
+def _run(side: Side, clip: Path, interval: int, frames: int, times: StageTimes) -> Run:
+    run = Run()
+    with open_source(clip, SourceOptions(max_frames=frames)) as source:
+        started = perf_counter()
+        for stages_ms in side.frames(times.each("decode", source), interval):
+            times.add_all(stages_ms)
+            kind = "propagated frame" if "propagate" in stages_ms else "keyframe frame"
+            times.add(kind, sum(stages_ms.values()))
+            run.network_ms += sum(stages_ms.get(stage, 0.0) for stage in NETWORKS)
+            run.frames += 1
+        run.seconds = perf_counter() - started
+    return run
+
+
+def first_frame_s(clip: Path, bundle: Path, backend: str, cpu_precision: str, threads: int) -> float:
+    """Seconds from the start of a new process to its first labels."""
+    command: Sequence[str] = (sys.executable, "-c", _FIRST_FRAME, str(clip), str(bundle), backend)
+    started = perf_counter()
+    with subprocess.Popen(
+        [*command, cpu_precision, str(threads)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        answer = other.stdout.readline()
+        elapsed = perf_counter() - started
+    if answer.strip() != "segmented":
+        raise BackendError("the process that should time the first frame failed; `run` on the clip says why")
+    return elapsed

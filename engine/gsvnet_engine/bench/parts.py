@@ -1,0 +1,88 @@
+"""PF by part: the runtime's layer profile, summed by the prefixes that node names keep in every bundle."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from gsvnet_engine.backends.base import Backend, Float32, Layer
+from gsvnet_engine.bundle import Bundle
+from gsvnet_engine.geometry import Sizes
+
+# Prefix of a node's name -> part. A graph's last node bears its output's name: the filter's.
+PARTS = {
+    "flow": "flow",
+    "warp": "warp",
+    "intra": "features",
+    "guide": "guide",
+    "filter": "filter",
+    "propagated": "filter",
+}
+NAMES = (*dict.fromkeys(PARTS.values()), "other")
+_WITH_CONVOLUTIONS = (
+    "flow",
+    "features",
+    "guide",
+)  # the plain graph's Laplacian, in warp/, is none of the network's
+_CONVOLUTIONS = (
+    "Convolution",
+    "GroupConvolution",
+    "Conv",
+    "FusedConv",
+)  # as OpenVINO and ONNX Runtime call them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Breakdown:
+    """Milliseconds of one step of PF: `whole` unprofiled, by part and the convolutions alone by the layer profile."""
+
+    whole: float
+    parts: dict[str, float]
+    convolutions: float
+
+    @property
+    def over_its_convolutions(self) -> float:
+        return self.whole / self.convolutions
+
+
+def part_of(name: str) -> str:
+    return PARTS.get(name.partition("/")[0], "other")
+
+
+def sum_parts(layers: Sequence[Layer]) -> tuple[dict[str, float], float]:
+    """(ms by part, ms of the network's convolutions)."""
+    parts = dict.fromkeys(NAMES, 0.0)
+    convolutions = 0.0
+    for layer in layers:
+        part = part_of(layer.name)
+        parts[part] += layer.ms
+        if layer.kind in _CONVOLUTIONS and part in _WITH_CONVOLUTIONS:
+            convolutions += layer.ms
+    return parts, convolutions
+
+
+def break_down(backend: Backend, bundle: Bundle, sizes: Sizes, threads: int | None, runs: int) -> Breakdown:
+    """Measure one step of PF on made inputs; half of the unprofiled runs lie before the profiled ones, half after."""
+    inputs = made_inputs(len(bundle.manifest.classes), sizes)
+    session = backend.open(bundle, sizes, threads)
+
+    def timed() -> float:
+        started = perf_counter()
+        session.propagate(**inputs)
+        return (perf_counter() - started) * 1e3
+
+    timed()
+    times = [timed() for _ in range(runs)]
+    parts, convolutions = sum_parts(backend.profile(bundle, sizes, threads, inputs, runs))
+    times += [timed() for _ in range(runs)]
+    return Breakdown(whole=median(times), parts=parts, convolutions=convolutions)
+
+
+def made_inputs(classes: int, sizes: Sizes) -> dict[str, Float32]:
+    """current, previous, scores of a grid: noise that moves by a cell, which has every cell on a boundary."""
+    rng = np.random.default_rng(0)
+    current = rng.random((1, 3, *sizes.grid), np.float32)
+    scores = rng.normal(0, 3, (1, classes, *sizes.grid)).astype(np.float32)
+    return {"current": current, "previous": np.roll(current, 1, axis=3), "scores": scores}
