@@ -1,4 +1,4 @@
-"""The OpenVINO extension: its operations against the kernels, in every precision; used where it loads, missed where not."""
+"""The OpenVINO extension: its operations against the kernels, in every precision; used where it loads, else missed."""
 
 from pathlib import Path
 from typing import Any

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Protocol
 
 import numpy as np
@@ -64,7 +63,7 @@ class Backend(Protocol):
     def profile(
         self, bundle: Bundle, sizes: Sizes, threads: int | None, inputs: Mapping[str, Float32], runs: int
     ) -> list[Layer]:
-        """PF's layers, each with the median over `runs` runs on `inputs` (by the graph's names), in order.
+        """Every layer of each of `runs` runs of PF on `inputs` (by the graph's names), in order.
 
         Measuring each slows the whole: compare layers with one another, not with `propagate`.
         """
@@ -188,14 +187,6 @@ class GraphSession:
                     f"make it {list(shape)}; export the bundle again"
                 )
         return outputs
-
-
-def medians(runs: Sequence[Sequence[Layer]]) -> list[Layer]:
-    """The layers of the first run, each with its median time over all runs."""
-    times: dict[tuple[str, str], list[float]] = {}
-    for layer in (layer for run in runs for layer in run):
-        times.setdefault((layer.name, layer.kind), []).append(layer.ms)
-    return [Layer(*key, median(ms)) for key, ms in times.items()]
 
 
 @contextmanager

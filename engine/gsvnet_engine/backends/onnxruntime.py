@@ -17,7 +17,6 @@ from gsvnet_engine.backends.base import (
     Runner,
     Signature,
     check_ports,
-    medians,
     signature,
     translated,
 )
@@ -63,12 +62,11 @@ class OnnxRuntime:
             for _ in range(runs):
                 session.run(list(expected.outputs), dict(inputs))
             events = json.loads(Path(session.end_profiling()).read_text())
-        ran = [
+        return [
             Layer(event["name"].removesuffix("_kernel_time"), event["args"]["op_name"], event["dur"] / 1e3)
             for event in events
             if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
         ]
-        return medians([ran])
 
     def _options(self, threads: int | None) -> "onnxruntime.SessionOptions":
         options = self._runtime.SessionOptions()

@@ -20,7 +20,6 @@ from gsvnet_engine.backends.base import (
     Runner,
     Signature,
     check_ports,
-    medians,
     one_line,
     signature,
     translated,
@@ -56,7 +55,7 @@ class OpenVino:
 
     def open(self, bundle: Bundle, sizes: Sizes, threads: int | None) -> GraphSession:
         def load(expected: Signature) -> Runner:
-            return self._load(bundle, expected, threads)
+            return self.load(bundle, expected, threads)
 
         return GraphSession(load, bundle, sizes, self.propagate_graph(bundle))
 
@@ -78,18 +77,17 @@ class OpenVino:
     ) -> list[Layer]:
         expected = signature(self.propagate_graph(bundle), len(bundle.manifest.classes), sizes)
         request = self._compile(bundle, expected, threads, profiled=True)
-        found = []
+        found: list[Layer] = []
         for _ in range(runs):
             request.infer(dict(inputs))
-            found.append(
-                [
-                    Layer(layer.node_name, layer.node_type, layer.real_time.total_seconds() * 1e3)
-                    for layer in request.profiling_info
-                ]
-            )
-        return medians(found)
+            found += [
+                Layer(layer.node_name, layer.node_type, layer.real_time.total_seconds() * 1e3)
+                for layer in request.profiling_info
+            ]
+        return found
 
-    def _load(self, bundle: Bundle, expected: Signature, threads: int | None) -> Runner:
+    def load(self, bundle: Bundle, expected: Signature, threads: int | None) -> Runner:
+        """One graph, compiled."""
         where = str(bundle.path / expected.graph)
         request = self._compile(bundle, expected, threads)
         outputs = list(expected.outputs)

@@ -10,7 +10,7 @@ from gsvnet_engine.errors import InputError, OutputError
 from gsvnet_engine.geometry import Size
 from gsvnet_engine.video import SourceOptions, open_source
 
-FRAMES = 240  # of the source that are kept
+FRAMES = 40  # of the source that are kept: a run reads no more
 _ENCODING = {"crf": "18", "preset": "veryfast"}
 
 

@@ -21,7 +21,7 @@ TORCH = "torch"
 TORCH_BACKEND = "torch eager"
 FULL, QUICK = (
     Effort(frames=24, rounds=7, budget_s=600),
-    Effort(frames=8, rounds=5, budget_s=25),
+    Effort(frames=8, rounds=5, budget_s=15),
 )
 _INTERVALS = {"full": (1, 2, 3, 4, 5, 8), "quick": (1, 4, 8), "quick, faster precisions": (4, 5)}
 _PROFILED_RUNS = {"full": 40, "quick": 10}

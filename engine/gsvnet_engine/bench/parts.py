@@ -1,6 +1,7 @@
 """PF by part: the runtime's layer profile, summed by the prefixes that node names keep in every bundle."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
@@ -21,6 +22,8 @@ PARTS = {
     "propagated": "filter",
 }
 NAMES = (*dict.fromkeys(PARTS.values()), "other")
+# What ONNX Runtime puts before the name of a node: of a function's body, of a layout of its own.
+_BEFORE = re.compile(r"^/?(_inlfunc_[A-Za-z]+_(token_\d+_)?)?")
 _WITH_CONVOLUTIONS = (
     "flow",
     "features",
@@ -43,19 +46,26 @@ class Breakdown:
     convolutions: float
 
     @property
-    def over_its_convolutions(self) -> float:
-        return self.whole / self.convolutions
+    def over_its_convolutions(self) -> float | None:
+        """None where they are too small for the runtime's clock."""
+        return self.whole / self.convolutions if self.convolutions else None
 
 
 def part_of(name: str) -> str:
-    return PARTS.get(name.partition("/")[0], "other")
+    """ "_inlfunc_GuidedFilter_filter/sum1" -> "filter"."""
+    return PARTS.get(_BEFORE.sub("", name).partition("/")[0].removesuffix("_1"), "other")
 
 
-def sum_parts(layers: Sequence[Layer]) -> tuple[dict[str, float], float]:
-    """(ms by part, ms of the network's convolutions)."""
+def sum_parts(
+    layers: Sequence[Layer], typical: Callable[[Sequence[float]], float] = median
+) -> tuple[dict[str, float], float]:
+    """(ms by part, ms of the network's convolutions) of one run, from the layers of several: each `typical` for it."""
+    times: dict[tuple[str, str], list[float]] = {}
+    for layer in layers:
+        times.setdefault((layer.name, layer.kind), []).append(layer.ms)
     parts = dict.fromkeys(NAMES, 0.0)
     convolutions = 0.0
-    for layer in layers:
+    for layer in (Layer(*key, typical(ms)) for key, ms in times.items()):
         part = part_of(layer.name)
         parts[part] += layer.ms
         if layer.kind in _CONVOLUTIONS and part in _WITH_CONVOLUTIONS:

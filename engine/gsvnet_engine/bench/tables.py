@@ -26,8 +26,7 @@ def lines(bench: Bench) -> Iterator[str]:
         yield f"first frame out  {bundle} {precision}  {seconds:.2f} s after the start of a process"
     yield ""
     yield from _targets(bench)
-    for note in bench.notes:
-        yield note
+    yield from bench.notes
 
 
 def _load(bench: Bench) -> str:

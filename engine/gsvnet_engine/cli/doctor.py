@@ -44,7 +44,7 @@ def examine() -> dict[str, Any]:
     usable = kernels.ok and decoding.ok and any(runtime.ok for runtime in runtimes)
     return {
         "gsvnet_engine": __version__,
-        "python": platform.pythonpackage_version(),
+        "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": machine.cpu(),
         "packages": machine.packages(),

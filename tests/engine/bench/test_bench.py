@@ -1,0 +1,156 @@
+"""What `bench` makes of runs: ratios, parts of PF, alternating rounds, the clip."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from gsvnet_engine import Bundle, backends
+from gsvnet_engine.backends.base import Layer
+from gsvnet_engine.bench import clip, measure, parts
+from gsvnet_engine.bench.measure import Effort, Run, Series, Variant
+from gsvnet_engine.bench.ratios import TARGETS, Target, compute
+from gsvnet_engine.errors import InputError, OutputError
+from gsvnet_engine.frames import Frame
+from gsvnet_engine.geometry import Sizes
+from gsvnet_engine.telemetry import StageSummary
+from tests import media
+
+
+def variant(interval: int, precision: str = "f32", backend: str = "openvino") -> Variant:
+    return Variant(bundle="toy", precision=precision, backend=backend, interval=interval)
+
+
+def series(*seconds: float, network_ms: float = 0.0, labels_ms: float = 1.0) -> Series:
+    """A run of ten frames for each number of seconds."""
+    made = Series(runs=[Run(frames=10, seconds=s, network_ms=network_ms) for s in seconds])
+    made.times.add("labels", labels_ms)
+    return made
+
+
+class TestRatios:
+    def test_each_is_the_median_of_the_rounds(self) -> None:
+        torch = variant(1, backend="torch eager")
+        found = compute(
+            {
+                variant(1): series(4, 8, 4, network_ms=80),
+                variant(4): series(1, 4, 2, network_ms=20),
+                variant(8): series(0.5, 2, 1),
+                variant(4, "bf16"): series(0.5, 2, 1),
+                variant(5, "bf16"): series(1, 1, 2),
+                torch: series(8, 16, 8, labels_ms=30),
+            },
+            torch,
+            1.25,
+        )
+        assert found == {
+            "network_l1_over_l4": 4,
+            "end_to_end_l1_over_l4": 2,
+            "end_to_end_l1_over_l8": 4,
+            "best_over_torch": 8,
+            "best_l5_fps": 7.5,
+            "labels_over_torch": 30,
+            "pf_over_its_convolutions": 1.25,
+        }
+
+    def test_what_was_not_measured_is_none(self) -> None:
+        found = compute({variant(1): series(1)}, None, None)
+        assert set(found) == set(TARGETS) and set(found.values()) == {None}
+
+    def test_targets_are_bounds(self) -> None:
+        assert Target(2, "at least").met(2) and not Target(2, "at least").met(1.9)
+        assert Target(2, "at most").met(2) and not Target(2, "at most").met(2.1)
+
+
+def test_percentiles() -> None:
+    summary = StageSummary.of(range(101))
+    assert (summary.p50, summary.p90, summary.p95, summary.p99) == (50, 90, 95, 99)
+    with pytest.raises(ValueError, match="never ran"):
+        StageSummary.of([])
+
+
+class TestParts:
+    def test_layers_are_summed_by_prefix(self) -> None:
+        layers = [
+            Layer("flow/down/Conv/WithoutBiases", "Convolution", 1),
+            Layer("flow/Add_acdb_abcd_warp/SegmentationWarp", "Reorder", 2),
+            Layer("warp/steps__3", "Convolution", 4),
+            Layer("intra/layers/Conv", "FusedConv", 8),
+            Layer("guide/Resize", "Convert", 16),
+            Layer("propagated", "Reference", 32),
+            Layer("Constant_7", "Const", 64),
+            Layer("/flow/head/Conv_output_0_nchwc", "Conv", 128),
+            Layer("_inlfunc_SegmentationWarp_token_0_warp/points", "Concat", 256),
+            Layer("_inlfunc_GuidedFilter_filter/sum1", "Add", 512),
+        ]
+        found, convolutions = parts.sum_parts(layers)
+        assert found == {"flow": 131, "warp": 260, "features": 8, "guide": 16, "filter": 544, "other": 64}
+        assert convolutions == 137
+
+    @pytest.mark.parametrize("name", backends.BACKENDS)
+    def test_street(self, name: str) -> None:
+        sizes = Sizes((96, 128), (96, 128), (96, 128), (12, 16))
+        found = parts.break_down(backends.choose(name), Bundle.open("street"), sizes, 1, 3)
+        assert all(found.parts[part] > 0 for part in ("flow", "warp", "features", "guide", "filter"))
+        assert found.parts["other"] < sum(found.parts.values()) / 4
+        assert 0 < found.convolutions < sum(found.parts.values())
+        assert (found.over_its_convolutions or 0) > 0
+
+
+class Fake:
+    """Reads its frames and notes who it is."""
+
+    def __init__(self, name: str, order: list[str]) -> None:
+        self._name, self._order = name, order
+
+    def frames(self, source: Iterable[Frame], interval: int) -> Iterator[Mapping[str, float]]:
+        self._order.append(self._name)
+        for number, _ in enumerate(source):
+            yield {"propagate" if number % interval else "keyframe": 2.0, "labels": 1.0}
+
+
+class TestAlternate:
+    def test_rounds(self, tmp_path: Path) -> None:
+        path = media.write_video(tmp_path / "clip.mp4", frames=12)
+        order: list[str] = []
+        sides = {variant(interval): Fake(str(interval), order) for interval in (1, 4)}
+        found = measure.alternate(sides, path, Effort(frames=6, rounds=2, budget_s=100))
+        assert order == ["1", "4"] * 3  # the first time to warm up
+        assert [run.frames for run in found[variant(4)].runs] == [8, 8]
+        assert found[variant(1)].runs[0].network_ms == 12
+        stages = found[variant(4)].times.summary()
+        assert (stages["keyframe frame"].count, stages["propagated frame"].count) == (4, 12)
+        assert stages["keyframe frame"].mean == 3
+        assert stages["decode"].count == 16
+
+    def test_no_round_is_begun_after_the_budget(self, tmp_path: Path) -> None:
+        path = media.write_video(tmp_path / "clip.mp4", frames=2)
+        sides = {variant(1): Fake("1", [])}
+        found = measure.alternate(sides, path, Effort(frames=1, rounds=5, budget_s=0))
+        assert len(found[variant(1)].runs) == 1
+
+    @pytest.mark.parametrize(("frames", "interval", "whole"), [(8, 1, 8), (8, 5, 10), (8, 8, 8), (1, 3, 3)])
+    def test_whole_intervals(self, frames: int, interval: int, whole: int) -> None:
+        assert measure.whole_intervals(frames, interval) == whole
+
+
+class TestClip:
+    def test_it_is_scaled_once(self, tmp_path: Path) -> None:
+        source, said = media.write_video(tmp_path / "road.mp4", frames=5), list[str]()
+        made = clip.scaled(source, (48, 96), tmp_path / "cache", said.append)
+        assert (made.frames, made.size, made.source) == (5, (48, 96), "road.mp4")
+        with measure.open_source(made.path) as frames:
+            assert {(frame.height, frame.width) for frame in frames} == {(48, 96)}
+        assert clip.scaled(source, (48, 96), tmp_path / "cache", said.append) == made
+        assert len(said) == 1
+        assert [path.name for path in (tmp_path / "cache").iterdir()] == [made.path.name]
+
+    def test_what_is_no_video(self, tmp_path: Path) -> None:
+        (tmp_path / "road.mp4").write_text("no video")
+        with pytest.raises(InputError, match=r"road\.mp4"):
+            clip.scaled(tmp_path / "road.mp4", (48, 96), tmp_path, print)
+
+    def test_a_cache_that_cannot_be_made(self, tmp_path: Path) -> None:
+        source = media.write_video(tmp_path / "road.mp4", frames=2)
+        with pytest.raises(OutputError, match="cannot be written"):
+            clip.scaled(source, (48, 96), source / "cache", print)
