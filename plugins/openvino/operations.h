@@ -20,6 +20,7 @@ class SegmentationWarp : public ov::op::Op {
   explicit SegmentationWarp(const ov::OutputVector& inputs);
   void validate_and_infer_types() override;
   std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& inputs) const override;
+  bool visit_attributes(ov::AttributeVisitor&) override { return true; }
   bool has_evaluate() const override { return true; }
   bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override;
 };
@@ -32,6 +33,7 @@ class GuidedFilter : public ov::op::Op {
   explicit GuidedFilter(const ov::OutputVector& inputs);
   void validate_and_infer_types() override;
   std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& inputs) const override;
+  bool visit_attributes(ov::AttributeVisitor&) override { return true; }
   bool has_evaluate() const override { return true; }
   bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override;
 };
@@ -44,6 +46,7 @@ class LabelUpsample : public ov::op::Op {
   explicit LabelUpsample(const ov::OutputVector& inputs);
   void validate_and_infer_types() override;
   std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& inputs) const override;
+  bool visit_attributes(ov::AttributeVisitor&) override { return true; }
   bool has_evaluate() const override { return true; }
   bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override;
 };

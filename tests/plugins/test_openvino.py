@@ -1,5 +1,6 @@
 """The OpenVINO extension: its operations against the kernels, in every precision; used where it loads, else missed."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,14 @@ def step(bundle: Bundle) -> dict[str, Float32]:
     return {"current": current, "previous": np.roll(current, 1, 3), "scores": scores}
 
 
+def test_one_version_is_pinned_everywhere() -> None:
+    """What the extension is built with is what a user is given, and what runs here."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    pinned = [*project["build-system"]["requires"], *project["project"]["optional-dependencies"]["cpu"]]
+    versions = {pin.partition(";")[0].removeprefix("openvino==") for pin in pinned if "openvino" in pin}
+    assert versions == {openvino.__version__.partition("-")[0]}
+
+
 @pytest.fixture(scope="module")
 def street() -> Bundle:
     return Bundle.open("street")
@@ -153,6 +162,12 @@ class TestUse:
             for OpenVino in (backend.OpenVino("f32"), plain)
         )
         np.testing.assert_allclose(found, expected, atol=1e-3)
+
+    def test_compiled_models_can_be_kept_on_disk(self, street: Bundle, tmp_path: Path) -> None:
+        core = backend._core()
+        model = core.read_model(street.graph("propagate.onnx"))
+        core.compile_model(model, "CPU", {"CACHE_DIR": str(tmp_path)})
+        assert list(tmp_path.glob("*.blob"))
 
     def test_operations_that_it_does_not_know(self, tmp_path: Path) -> None:
         """A bundle with a local function of its own."""

@@ -14,6 +14,7 @@ from gsvnet_engine.errors import InputError, OutputError
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.geometry import Sizes
 from gsvnet_engine.telemetry import StageSummary
+from gsvnet_engine.video import open_source
 from tests import media
 
 
@@ -139,7 +140,7 @@ class TestClip:
         source, said = media.write_video(tmp_path / "road.mp4", frames=5), list[str]()
         made = clip.scaled(source, (48, 96), tmp_path / "cache", said.append)
         assert (made.frames, made.size, made.source) == (5, (48, 96), "road.mp4")
-        with measure.open_source(made.path) as frames:
+        with open_source(made.path) as frames:
             assert {(frame.height, frame.width) for frame in frames} == {(48, 96)}
         assert clip.scaled(source, (48, 96), tmp_path / "cache", said.append) == made
         assert len(said) == 1

@@ -65,7 +65,7 @@ class TestHelp:
         assert code == "0"
         assert not HEAVY & set(modules)
 
-    @pytest.mark.parametrize("verb", ["doctor", "inspect", "run"])
+    @pytest.mark.parametrize("verb", ["bench", "doctor", "inspect", "run"])
     def test_verbs_are_found_and_explain_themselves(self, verb: str) -> None:
         done = python("-m", "gsvnet_engine", verb, "--help")
         assert done.returncode == 0, done.stdout + done.stderr
