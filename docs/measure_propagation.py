@@ -9,11 +9,13 @@ waiting). Layers: the least of each, by the runtime's profile. Prints the table 
 
 import argparse
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -27,8 +29,7 @@ from gsvnet_export.cost import count_macs
 from gsvnet_export.networks.propagation import Propagation, PropagationConfig
 from gsvnet_export.onnx_graphs import propagation_graphs
 
-_MATRIX, _PRODUCTS = 512, 400  # short and many: some run undisturbed even on a busy machine
-_PROFILED = 30
+_PROFILED = 60
 _OWN = "Reference"  # what OpenVINO calls a layer whose operation an extension brings
 _COLUMNS = (
     *("PF", "precision", "threads", "with, least ms", "without", "without / with"),
@@ -112,19 +113,14 @@ def _step(
     return lambda: run(inputs)
 
 
-def _timed_ms(step: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    step()
-    return (time.perf_counter() - started) * 1e3
-
-
-def peak_macs_per_s(precision: str, threads: int) -> float:
-    """The best of many products of two square matrices by torch on one thread, times `threads`."""
-    torch.set_num_threads(1)
-    kind = torch.float32 if precision == "f32" else torch.bfloat16
-    a, b = (torch.rand(_MATRIX, _MATRIX).to(kind) for _ in range(2))
-    best_ms = min(_timed_ms(lambda: a @ b) for _ in range(_PRODUCTS))
-    return float(threads * _MATRIX**3 / best_ms * 1e3)
+def peaks_macs_per_s() -> dict[str, float]:
+    """What peak.cpp finds one thread to do: precision -> multiply-accumulates a second."""
+    with TemporaryDirectory() as folder:
+        program = Path(folder) / "peak"
+        build = ["g++", "-O2", "-march=native", str(Path(__file__).with_name("peak.cpp")), "-o", str(program)]
+        subprocess.run(build, check=True)
+        found = subprocess.run([str(program)], check=True, capture_output=True, text=True).stdout.split()
+    return {name: float(peak) * 1e9 for name, peak in zip(("f32", "bf16"), found, strict=False)}
 
 
 def main() -> None:
@@ -134,13 +130,13 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{options.rounds} rounds, load {os.getloadavg()[0]:.1f}")
     print(_HEAD, flush=True)
+    peaks = peaks_macs_per_s()
     for threads in options.threads:
-        peaks = {precision: peak_macs_per_s(precision, threads) for precision in ("f32", "bf16")}
         for case in cases():
             for precision, peak in peaks.items():
-                print(measure(case, precision, threads, options.rounds, peak), flush=True)
-        shown = ", ".join(f"{name} {peak / 1e9:.0f} GMAC/s" for name, peak in peaks.items())
-        print(f"most that {threads} threads multiply: {shown}", flush=True)
+                print(measure(case, precision, threads, options.rounds, threads * peak), flush=True)
+    shown = ", ".join(f"{name} {peak / 1e9:.0f} GMAC/s" for name, peak in peaks.items())
+    print(f"most that a thread multiplies: {shown}")
     print(f"load {os.getloadavg()[0]:.1f}")
 
 
