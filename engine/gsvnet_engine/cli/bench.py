@@ -43,7 +43,9 @@ def command(
         Path | None,
         typer.Option(help="The keyframe network's weights, for torch. Default: the repository's own."),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="The ratios alone: fewer intervals, frames and rounds.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The ratios alone: fewer intervals, frames and rounds.")
+    ] = False,
     png: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Draw frames/s over intervals (needs matplotlib).")
     ] = None,
