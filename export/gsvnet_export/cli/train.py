@@ -60,7 +60,10 @@ def train_propagation(
     keyframe: Annotated[Path, typer.Option(help="Checkpoint of the keyframe network to propagate for.")],
     output: Output,
     preset: Annotated[
-        str, typer.Option(help="best, finetune (with --init), paper (section 4.1) or smoke.")
+        str,
+        typer.Option(
+            help="best, flow (the flow alone), finetune (with --init), paper (section 4.1) or smoke."
+        ),
     ] = "best",
     init: Annotated[Path | None, typer.Option(help="A checkpoint of PF to start from.")] = None,
     stills: Annotated[
