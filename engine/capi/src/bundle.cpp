@@ -95,7 +95,7 @@ Opened open_inside(const std::string& folder, const Descriptor& directory, std::
 // Calls take(data, bytes) on the file's content, piece by piece, `most` bytes at most.
 void read_file(const std::string& path, const Descriptor& file, int64_t most,
                const std::function<void(const char*, size_t)>& take) {
-  std::vector<char> piece(1 << 18);
+  std::vector<char> piece(1 << 16);
   for (int64_t total = 0; total < most;) {
     const auto wanted = static_cast<size_t>(std::min<int64_t>(most - total, static_cast<int64_t>(piece.size())));
     const ssize_t got = ::read(file.number(), piece.data(), wanted);

@@ -74,15 +74,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     case 0:
       toy::write_file(folder.file("manifest.json"), rest);
       open_and_close(folder);
-      toy::write_file(folder.file("manifest.json"), toy::manifest(toy::kGraph));
       break;
     case 1:
-      for (size_t i = 1; i < 6; ++i) toy::write_file(folder.file(kFiles[i]), rest);
-      toy::write_file(folder.file("manifest.json"), toy::manifest(rest));
+      toy::write_file(folder.file("keyframe.onnx"), rest);
+      toy::write_file(folder.file("manifest.json"), toy::manifest(toy::kGraph, "\"source\"", 3, rest));
       open_and_close(folder);
-      toy::write_bundle(folder);
+      toy::write_file(folder.file("keyframe.onnx"), toy::kGraph);
       break;
     default:
+      toy::write_file(folder.file("manifest.json"), toy::manifest(toy::kGraph));
       for (size_t i = 0; i < 6 && i < rest.size(); ++i)
         if (rest[i]) stand_in(folder, kFiles[i], static_cast<uint8_t>(rest[i]));
       open_and_close(folder);

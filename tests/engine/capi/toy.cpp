@@ -36,12 +36,17 @@ void write_file(const std::string& path, const std::string& data) {
   if (!file) throw std::runtime_error("cannot write " + path);
 }
 
-std::string manifest(const std::string& graph, const std::string& working_size, int interval) {
-  gsvnet::engine::Sha256 hash;
-  hash.add(graph.data(), graph.size());
-  const std::string hex = hash.hex();
+std::string manifest(const std::string& graph, const std::string& working_size, int interval,
+                     const std::optional<std::string>& keyframe) {
+  const auto hash_of = [](const std::string& data) {
+    gsvnet::engine::Sha256 hash;
+    hash.add(data.data(), data.size());
+    return hash.hex();
+  };
   std::string graphs;
-  for (const char* name : kNames) graphs += (graphs.empty() ? "\"" : ", \"") + std::string(name) + "\": \"" + hex + "\"";
+  for (const char* name : kNames)
+    graphs += (graphs.empty() ? "\"" : ", \"") + std::string(name) + "\": \"" +
+              hash_of(keyframe && name == kNames[0] ? *keyframe : graph) + "\"";
   return R"({"format_version": 1, "name": "toy", "precision": "fp32", "license": "CC0-1.0",
  "classes": [{"name": "Road", "color": [128, 64, 128]}, {"name": "Sky", "color": [70, 130, 180]},
              {"name": "Car", "color": [0, 0, 142]}, {"name": "Tree", "color": [107, 142, 35]}],

@@ -1,6 +1,7 @@
 // Bundles for tests: a folder with a true manifest and graphs that are protobuf, and little else.
 #pragma once
 
+#include <optional>
 #include <string>
 
 namespace toy {
@@ -21,8 +22,9 @@ class Folder {
 
 void write_file(const std::string& path, const std::string& data);
 
-// The manifest's text for graphs that all have these bytes.
-std::string manifest(const std::string& graph, const std::string& working_size = "\"source\"", int interval = 3);
+// The manifest's text for graphs of these bytes; of those of keyframe.onnx where they are others.
+std::string manifest(const std::string& graph, const std::string& working_size = "\"source\"", int interval = 3,
+                     const std::optional<std::string>& keyframe = {});
 
 // The bytes of a graph that is none: ir_version 8.
 extern const std::string kGraph;
