@@ -24,12 +24,13 @@ std::string shown(const Json& value) {
   return text.size() <= 60 ? text : text.substr(0, 57) + "...";
 }
 
+// A name from the file, in ASCII too.
 std::string shown_name(const std::string& name) {
   Json text;
   text.kind = Json::Kind::text;
   text.text = name;
   const std::string dumped = text.dump();
-  return quoted(dumped.substr(1, dumped.size() - 2));
+  return dumped.substr(1, dumped.size() - 2);
 }
 
 // Characters that could rewrite a terminal's line or hide: controls, line separators, marks of writing direction,
@@ -240,7 +241,7 @@ std::vector<std::pair<std::string, std::string>> read_graphs(const Reader& graph
     if (std::find(std::begin(kAllowed), std::end(kAllowed), name) == std::end(kAllowed)) {
       std::string names;
       for (const std::string_view allowed : kAllowed) names += (names.empty() ? "" : ", ") + std::string(allowed);
-      graphs.fail("names " + shown_name(name) + "; only these may stand there: " + names);
+      graphs.fail("names " + quoted(shown_name(name)) + "; only these may stand there: " + names);
     }
     std::string hash = graphs.text(name);
     for (char& c : hash)

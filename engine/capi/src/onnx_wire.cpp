@@ -25,13 +25,20 @@ constexpr Nested kNested[] = {
     {attribute, 23, sparse}, {sparse, 1, tensor},      {sparse, 2, tensor},
 };
 
-uint64_t varint(std::string_view message, size_t& at) {
-  uint64_t value = 0;
+// A number of up to 70 bits; `over` where it does not fit 64, of which the low ones are kept.
+struct Varint {
+  uint64_t low = 0;
+  bool over = false;
+};
+
+Varint varint(std::string_view message, size_t& at) {
+  Varint number;
   for (int shift = 0; shift < 70; shift += 7) {
     if (at >= message.size()) throw WireError("cut short");
     const auto byte = static_cast<unsigned char>(message[at++]);
-    if (shift < 64) value |= static_cast<uint64_t>(byte & 0x7F) << shift;
-    if (byte < 0x80) return value;
+    number.low |= static_cast<uint64_t>(byte & 0x7F) << shift;
+    number.over = number.over || (shift == 63 && (byte & 0x7E));
+    if (byte < 0x80) return number;
   }
   throw WireError("a number of more than ten bytes");
 }
@@ -40,21 +47,26 @@ bool external(std::string_view message, Message kind, int depth) {
   if (depth > kDeepest) throw WireError("nested too deeply");
   bool found = false;
   for (size_t at = 0; at < message.size();) {
-    const uint64_t key = varint(message, at), field = key >> 3, wire = key & 7;
-    uint64_t value = 1, length = 0;
+    const Varint key = varint(message, at);
+    const uint64_t field = key.over ? UINT64_MAX : key.low >> 3, wire = key.low & 7;
+    bool set = true;
+    uint64_t length = 0;
     if (wire == 0) {
-      value = varint(message, at);
+      const Varint value = varint(message, at);
+      set = value.low || value.over;
     } else {
-      if (wire == 2)
-        length = varint(message, at);
-      else if (wire == 1 || wire == 5)
+      if (wire == 2) {
+        const Varint bytes = varint(message, at);
+        length = bytes.over ? UINT64_MAX : bytes.low;
+      } else if (wire == 1 || wire == 5) {
         length = wire == 1 ? 8 : 4;
-      else
+      } else {
         throw WireError("wire type " + std::to_string(wire));
+      }
       if (length > message.size() - at) throw WireError("cut short");
     }
-    if (kind == tensor) found = found || field == kExternalData || (field == kDataLocation && value);
-    if (wire == 2)
+    if (kind == tensor) found = found || field == kExternalData || (field == kDataLocation && set);
+    if (wire != 0)
       for (const Nested& nested : kNested)
         if (nested.of == kind && nested.field == field)
           found = external(message.substr(at, length), nested.is, depth + 1) || found;

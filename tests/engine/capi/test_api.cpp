@@ -471,7 +471,9 @@ size_t heap_bytes() {
 void ten_thousand_frames_leak_nothing() {
   const int alive = scripted::alive;
   {
-    Toy toy;
+    gsvnet_options options = GSVNET_OPTIONS_INIT;
+    options.threads = 1;  // no threads to start: quick under sanitizers too
+    Toy toy("\"source\"", &options);
     const Clip small(32, 24), large(48, 32);
     int64_t counts[4];
     toy.output.counts = counts, toy.output.counts_length = 4;
