@@ -167,7 +167,8 @@ def main(arguments: Sequence[str]) -> None:
     there = (ctypes.c_uint8 * len(picture)).from_buffer(picture)
     with Engine(library, bundle) as engine:
         names = engine.class_names()
-        while sys.stdin.buffer.readinto(picture) == len(picture):
+        while len(data := sys.stdin.buffer.read(len(picture))) == len(picture):
+            picture[:] = data
             frame = Frame(format=BGR, width=width, height=height)
             frame.planes[0] = ctypes.addressof(there)
             _, counts, result = engine.push(frame)

@@ -72,8 +72,8 @@ void push_one(Input& in) {
   frame.struct_size = static_cast<uint32_t>(in.number(sizeof frame) % 200);
   if (frame.struct_size > sizeof frame) frame.struct_size = sizeof frame;  // what follows it here is not ours
   frame.format = static_cast<int32_t>(in.number(static_cast<int64_t>(in.take(1) % 9)));
-  frame.width = static_cast<int32_t>(in.number(static_cast<int64_t>(in.take(1) % 70)));
-  frame.height = static_cast<int32_t>(in.number(static_cast<int64_t>(in.take(1) % 70)));
+  frame.width = static_cast<int32_t>(in.number(static_cast<int64_t>(in.take(1) % 36)));
+  frame.height = static_cast<int32_t>(in.number(static_cast<int64_t>(in.take(1) % 36)));
   frame.matrix = static_cast<int32_t>(in.number(static_cast<int64_t>(in.take(1) % 4)));
   frame.range = static_cast<int32_t>(in.number(static_cast<int64_t>(in.take(1) % 3)));
   frame.memory = static_cast<int32_t>(in.number(0));
@@ -128,7 +128,7 @@ void push_one(Input& in) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Input in(data, size);
-  for (int frames = 0; frames < 4 && !in.empty(); ++frames) {
+  for (int frames = 0; frames < 3 && !in.empty(); ++frames) {
     const uint64_t steer = in.take(1);
     if (steer > 250) gsvnet_reset(engine(), nullptr);
     if (steer < 5) gsvnet_request_keyframe(engine(), nullptr);

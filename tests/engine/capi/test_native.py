@@ -11,7 +11,7 @@ from tests import toy_bundle
 from tests.engine.capi.conftest import CLANG, Build
 
 HERE = Path(__file__).parent
-SHORT, LONG = 20_000, 1_000_000
+SHORT, LONG = 10_000, 1_000_000
 
 
 def run(*command: str | Path, timeout_s: float = 3600, **environment: str) -> str:

@@ -91,26 +91,26 @@ def test_json_values(probe: Probe, rng: random.Random) -> None:
 def test_json_refused_alike(probe: Probe, rng: random.Random) -> None:
     """Damaged text: what the library takes Python takes, with the same value; the library alone wants whole UTF-8."""
     damaged = []
+    scraps = [b"", b"\\", b'"', b",", b"]", b"0", b".", b"e+", b"\xed\xa0\x80"]
     for _ in range(4000):
         data = bytearray(
             json.dumps(any_value(rng), ensure_ascii=rng.random() < 0.5).encode() * rng.choice([1, 1, 1, 2])
         )
         for _ in range(rng.randint(1, 3)):
             at = rng.randrange(len(data) + 1)
-            data[at : at + rng.randrange(3)] = rng.choice(
-                [b"", b"\\", b'"', b",", b"]", b"0", b".", b"e+", b"\xed\xa0\x80"]
-            )
+            data[at : at + rng.randrange(3)] = rng.choice(scraps)
         damaged.append(bytes(data))
-    for data, answer in zip(damaged, probe([f"json {data.hex()}" for data in damaged]), strict=True):
+    answers = probe([f"json {broken.hex()}" for broken in damaged])
+    for broken, answer in zip(damaged, answers, strict=True):
         try:
-            value = json.loads(data, parse_constant=_refuse)
+            value = json.loads(broken, parse_constant=_refuse)
         except ValueError:
-            assert answer.startswith("no "), data
+            assert answer.startswith("no "), broken
             continue
         if answer.startswith("no "):
-            assert "surrogate" in answer or "not UTF-8" in answer, (data, answer)
+            assert "surrogate" in answer or "not UTF-8" in answer, (broken, answer)
         else:
-            assert json.loads(answer.removeprefix("ok ")) == value, data
+            assert json.loads(answer.removeprefix("ok ")) == value, broken
 
 
 def _refuse(name: str) -> None:
@@ -126,9 +126,10 @@ def test_external_data(probe: Probe, rng: random.Random) -> None:
             data[rng.randrange(len(data))] = rng.choice([0x00, 0x6A, 0x70, 0x2A, rng.randrange(256)])
         messages.append(bytes(data[: rng.choice([len(data), len(data), rng.randrange(1, len(data))])]))
     seen = set()
-    for data, answer in zip(messages, probe([f"wire {data.hex()}" for data in messages]), strict=True):
+    answers = probe([f"wire {message.hex()}" for message in messages])
+    for message, answer in zip(messages, answers, strict=True):
         try:
-            outside = has_external_data(data)
+            outside = has_external_data(message)
         except ValueError as error:
             assert answer == f"no {error}"
             continue
