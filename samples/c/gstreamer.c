@@ -13,7 +13,7 @@
 
 static int complain(const char* what) { return fprintf(stderr, "gstreamer: %s\n", what), 1; }
 
-/* How a decoded picture lies in memory, with its colours and its time. NV12 alone comes, as the pipeline asks for it. */
+/* How a decoded picture lies in memory, with its colours and time. NV12 alone comes: the pipeline asks for it. */
 static gsvnet_frame frame_of(const GstVideoFrame* picture, GstClockTime pts) {
   const GstVideoInfo* info = &picture->info;
   const GstVideoColorMatrix matrix = info->colorimetry.matrix;
@@ -40,8 +40,8 @@ int main(int argc, char** argv) {
   if (gsvnet_open(argv[1], NULL, &engine, &error)) return complain(error.message);
 
   /* One buffer, old ones dropped: a live camera must not run ahead of us. */
-  gchar* text = g_strdup_printf("%s ! videoconvert ! video/x-raw,format=NV12 ! appsink name=out max-buffers=1 sync=false",
-                                argv[2]);
+  gchar* text = g_strdup_printf(
+      "%s ! videoconvert ! video/x-raw,format=NV12 ! appsink name=out max-buffers=1 sync=false", argv[2]);
   GError* problem = NULL;
   GstElement* pipeline = gst_parse_launch(text, &problem);
   if (problem) return complain(problem->message);

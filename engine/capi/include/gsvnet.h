@@ -20,9 +20,9 @@
  * reads no environment variable of its own. It cannot tell a pointer to memory that is not there from a good one:
  * buffers must be as large as their sizes and strides say.
  *
- * Threads. An engine follows one video. Any thread may call it; calls that come at the same time wait for one another,
- * gsvnet_set_interval and gsvnet_request_keyframe excepted, which never wait. Several engines run side by side.
- * gsvnet_close must not overlap another call on the same engine.
+ * Threads. An engine follows one video. Any thread may call it; gsvnet_push, gsvnet_warm and gsvnet_reset that come at
+ * the same time wait for one another, the others never wait. Several engines run side by side. gsvnet_close must not
+ * overlap another call on the same engine.
  *
  * Growth. Structs begin with their size: start each from its GSVNET_..._INIT. Later versions append fields; a program
  * that was compiled against an earlier header goes on working, and so does one that was compiled against a later header
@@ -85,8 +85,8 @@ typedef struct gsvnet_options {
 GSVNET_EXPORT gsvnet_status gsvnet_open(const char* bundle, const gsvnet_options* options, gsvnet_engine** engine,
                                         gsvnet_error* error);
 
-/* Free the engine and everything obtained from it, and set *engine to NULL, so that a later call with it is an error and
- * no crash. NULL and a pointer to NULL are fine. Copies of the pointer must not be used any more. */
+/* Free the engine and everything obtained from it, and set *engine to NULL, so that a later call with it is an error
+ * and no crash. NULL and a pointer to NULL are fine. Copies of the pointer must not be used any more. */
 GSVNET_EXPORT void gsvnet_close(gsvnet_engine** engine);
 
 /* ---- Frames ---------------------------------------------------------------------------------------------------- */
@@ -118,8 +118,8 @@ typedef struct gsvnet_frame {
   const void* planes[3];  /* the first row of each plane that the format has; the others are not looked at */
   int64_t strides[3];     /* bytes from a row to the next; negative where rows are stored from the bottom up; 0: rows
                              follow one another without a gap */
-  int64_t plane_sizes[3]; /* bytes from planes[i] on that may be read: a frame that needs more is refused. 0: not stated.
-                             Must be 0 with a negative stride */
+  int64_t plane_sizes[3]; /* bytes from planes[i] on that may be read: a frame that needs more is refused. 0: not
+                             stated. Must be 0 with a negative stride */
   int32_t matrix;         /* YUV only: GSVNET_MATRIX_... */
   int32_t range;          /* YUV only: GSVNET_RANGE_... */
   int32_t memory;         /* GSVNET_MEMORY_... */
@@ -130,7 +130,7 @@ typedef struct gsvnet_frame {
 #define GSVNET_FRAME_INIT \
   {(uint32_t)sizeof(gsvnet_frame), 0, 0, 0, {NULL, NULL, NULL}, {0, 0, 0}, {0, 0, 0}, 0, 0, 0, 0, 0.0}
 
-/* Where the results go: the caller's buffers. */
+/* Where the results go: the caller's buffers, apart from the frame's. */
 typedef struct gsvnet_output {
   uint32_t struct_size;
   int32_t counts_length; /* entries that `counts` has room for: at least the number of classes */
@@ -154,8 +154,9 @@ typedef struct gsvnet_result {
 } gsvnet_result;
 #define GSVNET_RESULT_INIT {(uint32_t)sizeof(gsvnet_result), 0, 0, 0, 0.0, 0.0, 0.0, 0.0}
 
-/* Segment the video's next frame. `result` may be NULL. The first frame of a size compiles the networks for it (a second
- * or two: gsvnet_warm); the last three sizes are kept. A frame of another size than the one before is a keyframe. */
+/* Segment the video's next frame. `result` may be NULL. The first frame of a size compiles the networks for it (a
+ * second or two: gsvnet_warm); the last three sizes are kept. A frame of another size than the one before is a
+ * keyframe. */
 GSVNET_EXPORT gsvnet_status gsvnet_push(gsvnet_engine* engine, const gsvnet_frame* frame, const gsvnet_output* output,
                                         gsvnet_result* result, gsvnet_error* error);
 
@@ -178,8 +179,8 @@ GSVNET_EXPORT gsvnet_status gsvnet_reset(gsvnet_engine* engine, gsvnet_error* er
 /* Strings are the engine's, UTF-8, and live until gsvnet_close. */
 typedef struct gsvnet_info {
   uint32_t struct_size;
-  int32_t classes;             /* 2..256; labels are below it */
-  int32_t interval;            /* in force now */
+  int32_t classes;  /* 2..256; labels are below it */
+  int32_t interval; /* in force now */
   int32_t reserved;
   const char* name;            /* the bundle's */
   const char* license;         /* of its weights: SPDX */

@@ -76,7 +76,8 @@ class Engine {
   const Segmentation& push(const Frame& frame) {
     gsvnet_error error;
     const bool sensible = frame.raw.width > 0 && frame.raw.height > 0;  // else the library says what is wrong
-    next_.labels.resize(sensible ? static_cast<std::size_t>(frame.raw.width) * static_cast<std::size_t>(frame.raw.height) : 1);
+    next_.labels.resize(
+        sensible ? static_cast<std::size_t>(frame.raw.width) * static_cast<std::size_t>(frame.raw.height) : 1);
     next_.counts.resize(classes_.size());
     gsvnet_output output = GSVNET_OUTPUT_INIT;
     output.labels = next_.labels.data();
@@ -89,10 +90,18 @@ class Engine {
     return next_;
   }
 
-  void warm(std::int32_t width, std::int32_t height) { call([&](auto* e) { return gsvnet_warm(engine_.get(), width, height, e); }); }
-  void reset() { call([&](auto* e) { return gsvnet_reset(engine_.get(), e); }); }
-  void request_keyframe() { call([&](auto* e) { return gsvnet_request_keyframe(engine_.get(), e); }); }
-  void set_interval(std::int32_t interval) { call([&](auto* e) { return gsvnet_set_interval(engine_.get(), interval, e); }); }
+  void warm(std::int32_t width, std::int32_t height) {
+    call([&](auto* e) { return gsvnet_warm(engine_.get(), width, height, e); });
+  }
+  void reset() {
+    call([&](auto* e) { return gsvnet_reset(engine_.get(), e); });
+  }
+  void request_keyframe() {
+    call([&](auto* e) { return gsvnet_request_keyframe(engine_.get(), e); });
+  }
+  void set_interval(std::int32_t interval) {
+    call([&](auto* e) { return gsvnet_set_interval(engine_.get(), interval, e); });
+  }
 
   gsvnet_info info() const {
     gsvnet_info info = GSVNET_INFO_INIT;

@@ -112,8 +112,8 @@ gsvnet_status gsvnet_push(gsvnet_engine* engine, const gsvnet_frame* frame, cons
   return guarded(error, [&] {
     alive(engine);
     if (result) checked_size(result, "result", "GSVNET_RESULT_INIT");
-    const gsvnet_result told = engine->push(read(frame, "frame", "GSVNET_FRAME_INIT"),
-                                            read(output, "output", "GSVNET_OUTPUT_INIT"));
+    const gsvnet_result told =
+        engine->push(read(frame, "frame", "GSVNET_FRAME_INIT"), read(output, "output", "GSVNET_OUTPUT_INIT"));
     if (result) write(result, told);
   });
 }

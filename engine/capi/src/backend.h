@@ -1,5 +1,5 @@
-// What a backend is. A new one: a class here's Backend (or HostBackend, if its networks read and write host memory), and
-// a line in backends.cpp.
+// What a backend is. A new one derives from Backend (or, where its networks read and write host memory, from host.h's
+// HostBackend) and gets a line in backends.cpp.
 #pragma once
 
 #include <cstddef>

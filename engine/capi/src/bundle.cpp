@@ -77,8 +77,8 @@ Opened open_inside(const std::string& folder, const Descriptor& directory, std::
   }
   if (parent(real) != resolved(folder))
     throw bundle_error(path + ": is a link that leaves the bundle; put the file itself there");
-  Descriptor file(::openat(directory.number(), last_part(real).c_str(),
-                           O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  Descriptor file(
+      ::openat(directory.number(), last_part(real).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!file.open()) {
     const int error = errno;
     struct stat status;
@@ -115,7 +115,8 @@ std::string read_manifest_file(const std::string& folder, const Descriptor& dire
     throw bundle_error(folder + ": has no " + std::string(kManifest) + "; give the folder that `export` wrote");
   const Opened opened = open_inside(folder, directory, kManifest);
   std::string data;
-  read_file(path, opened.file, kLargestManifest + 1, [&](const char* piece, size_t bytes) { data.append(piece, bytes); });
+  read_file(path, opened.file, kLargestManifest + 1,
+            [&](const char* piece, size_t bytes) { data.append(piece, bytes); });
   if (static_cast<int64_t>(data.size()) > kLargestManifest)
     throw bundle_error(path + ": is larger than 1 MiB; this is no bundle's manifest");
   return data;

@@ -101,7 +101,8 @@ void Engine::reset() {
 
 void Engine::set_interval(int32_t interval) { interval_ = checked_interval(interval); }
 
-// The networks for these sizes, made on first need. What the last frame left is not thrown away for another size's sake.
+// The networks for these sizes, made on first need. What the last frame left is not thrown away for another size's
+// sake.
 Engine::Ready& Engine::ready_for(const Sizes& sizes) {
   auto found = std::find_if(ready_.begin(), ready_.end(), [&](const Ready& ready) {
     return ready.keyframe == sizes.keyframe && ready.grid == sizes.grid;

@@ -54,8 +54,10 @@ void check_choice(const char* field, int32_t value, int32_t most) {
 int64_t checked_stride(const gsvnet_frame& frame, const Format& format, int plane, int64_t rows, int64_t row_bytes) {
   const int bytes = format.depth > 8 ? 2 : 1;
   const std::string which = "[" + std::to_string(plane) + "]";
-  const std::string what = std::string(format.name) + " " + std::to_string(frame.width) + "x" + std::to_string(frame.height);
-  if (!frame.planes[plane]) throw input_error("frame.planes" + which + " is null; " + format.name + " has such a plane");
+  const std::string what =
+      std::string(format.name) + " " + std::to_string(frame.width) + "x" + std::to_string(frame.height);
+  if (!frame.planes[plane])
+    throw input_error("frame.planes" + which + " is null; " + format.name + " has such a plane");
   if (reinterpret_cast<uintptr_t>(frame.planes[plane]) % static_cast<uintptr_t>(bytes))
     throw input_error("frame.planes" + which + " is at an odd address; samples of " + format.name + " are uint16_t");
   const int64_t stride = frame.strides[plane] ? frame.strides[plane] : row_bytes;
@@ -71,8 +73,8 @@ int64_t checked_stride(const gsvnet_frame& frame, const Format& format, int plan
   if (size && stride < 0)
     throw input_error("frame.plane_sizes" + which + " must be 0 where rows are stored from the bottom up");
   if (size && size < needed)
-    throw input_error("frame.plane_sizes" + which + " is " + std::to_string(size) + " bytes; " + what +
-                      " in rows of " + std::to_string(stride) + " needs " + std::to_string(needed));
+    throw input_error("frame.plane_sizes" + which + " is " + std::to_string(size) + " bytes; " + what + " in rows of " +
+                      std::to_string(stride) + " needs " + std::to_string(needed));
   return stride;
 }
 

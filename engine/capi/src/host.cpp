@@ -25,7 +25,8 @@ class HostStages final : public Stages {
 
   void prepare(const Picture& picture, bool keyframe) override {
     if (picture.on_cuda)
-      throw backend_error("this backend reads host memory and the frame lies in a GPU's: copy it, or use a GPU backend");
+      throw backend_error(
+          "this backend reads host memory and the frame lies in a GPU's: copy it, or use a GPU backend");
     prepare_current(picture, sizes_.grid, threads_, current_[now_].data());
     if (keyframe) prepare_keyframe(picture, sizes_.keyframe, threads_, picture_.data());
   }

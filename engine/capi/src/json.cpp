@@ -173,7 +173,10 @@ class Parser {
     uint32_t unit = 0;
     for (int i = 0; i < 4; ++i, ++at_) {
       const int c = peek();
-      const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+      const int digit = c >= '0' && c <= '9'   ? c - '0'
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                               : -1;
       if (digit < 0) fail("four hexadecimal digits are missing");
       unit = unit * 16 + static_cast<uint32_t>(digit);
     }

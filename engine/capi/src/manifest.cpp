@@ -122,9 +122,7 @@ class Reader {
     fail(key, "must be one of " + names + ", not " + shown(value));
   }
 
-  int64_t integer(std::string_view key, int64_t least, int64_t most) const {
-    return whole(key, get(key), least, most);
-  }
+  int64_t integer(std::string_view key, int64_t least, int64_t most) const { return whole(key, get(key), least, most); }
 
   std::vector<int64_t> integers(std::string_view key, size_t count, int64_t least, int64_t most) const {
     const Json& value = get(key);

@@ -6,7 +6,7 @@
 namespace gsvnet::engine {
 namespace {
 
-constexpr int kDeepest = 100;  // protobuf's own limit
+constexpr int kDeepest = 100;                               // protobuf's own limit
 constexpr uint64_t kExternalData = 13, kDataLocation = 14;  // of a tensor
 
 enum Message { model, training, function, graph, node, attribute, sparse, tensor };
@@ -18,11 +18,11 @@ struct Nested {
   Message is;
 };
 constexpr Nested kNested[] = {
-    {model, 7, graph},       {model, 20, training},    {model, 25, function},    {training, 1, graph},
-    {training, 2, graph},    {function, 7, node},      {function, 11, attribute}, {graph, 1, node},
-    {graph, 5, tensor},      {graph, 15, sparse},      {node, 5, attribute},     {attribute, 5, tensor},
-    {attribute, 6, graph},   {attribute, 10, tensor},  {attribute, 11, graph},   {attribute, 22, sparse},
-    {attribute, 23, sparse}, {sparse, 1, tensor},      {sparse, 2, tensor},
+    {model, 7, graph},       {model, 20, training},   {model, 25, function},     {training, 1, graph},
+    {training, 2, graph},    {function, 7, node},     {function, 11, attribute}, {graph, 1, node},
+    {graph, 5, tensor},      {graph, 15, sparse},     {node, 5, attribute},      {attribute, 5, tensor},
+    {attribute, 6, graph},   {attribute, 10, tensor}, {attribute, 11, graph},    {attribute, 22, sparse},
+    {attribute, 23, sparse}, {sparse, 1, tensor},     {sparse, 2, tensor},
 };
 
 // A number of up to 70 bits; `over` where it does not fit 64, of which the low ones are kept.

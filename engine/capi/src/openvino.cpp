@@ -85,7 +85,8 @@ void fix(const std::shared_ptr<ov::Model>& model, const Signature& expected) {
     model->remove_parameter(parameter);
   }
   std::map<std::string, ov::PartialShape> shapes;
-  for (const auto& [name, shape] : expected.inputs) shapes[name] = ov::PartialShape(ov::Shape(shape.begin(), shape.end()));
+  for (const auto& [name, shape] : expected.inputs)
+    shapes[name] = ov::PartialShape(ov::Shape(shape.begin(), shape.end()));
   model->reshape(shapes);
 }
 

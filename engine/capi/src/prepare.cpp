@@ -28,9 +28,11 @@ Conversion conversion(const Picture& picture) {
   const double red = picture.matrix == Matrix::bt601 ? 0.299 : picture.matrix == Matrix::bt709 ? 0.2126 : 0.2627;
   const double blue = picture.matrix == Matrix::bt601 ? 0.114 : picture.matrix == Matrix::bt709 ? 0.0722 : 0.0593;
   const double green = 1 - red - blue;
-  const double to_rgb[9] = {1, 0, 2 * (1 - red),                                                      //
-                            1, -2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green,          //
+  // clang-format off
+  const double to_rgb[9] = {1, 0, 2 * (1 - red),
+                            1, -2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green,
                             1, 2 * (1 - blue), 0};
+  // clang-format on
   const double scale[3] = {luma, chroma, chroma};
   for (int i = 0; i < 9; ++i) result.matrix[i] = static_cast<float>(to_rgb[i] / scale[i % 3]);
   result.offset[0] = static_cast<float>(black);

@@ -12,17 +12,17 @@ struct Failure : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-#define CHECK(condition)                                                                                     \
-  do {                                                                                                       \
+#define CHECK(condition)                                                                                       \
+  do {                                                                                                         \
     if (!(condition)) throw Failure(std::string(__FILE__) + ":" + std::to_string(__LINE__) + ": " #condition); \
   } while (false)
 
-#define CHECK_CONTAINS(text, part)                                                                      \
-  do {                                                                                                  \
-    const std::string found_ = (text);                                                                  \
-    if (found_.find(part) == std::string::npos)                                                         \
-      throw Failure(std::string(__FILE__) + ":" + std::to_string(__LINE__) + ": \"" + found_ +          \
-                    "\" does not contain \"" + std::string(part) + "\"");                               \
+#define CHECK_CONTAINS(text, part)                                                             \
+  do {                                                                                         \
+    const std::string found_ = (text);                                                         \
+    if (found_.find(part) == std::string::npos)                                                \
+      throw Failure(std::string(__FILE__) + ":" + std::to_string(__LINE__) + ": \"" + found_ + \
+                    "\" does not contain \"" + std::string(part) + "\"");                      \
   } while (false)
 
 struct Test {

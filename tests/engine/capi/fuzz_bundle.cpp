@@ -18,8 +18,8 @@
 
 namespace {
 
-const char* const kFiles[] = {"manifest.json", "keyframe.onnx", "propagate.onnx", "labels.onnx", "propagate.plain.onnx",
-                              "labels.plain.onnx"};
+const char* const kFiles[] = {"manifest.json", "keyframe.onnx",        "propagate.onnx",
+                              "labels.onnx",   "propagate.plain.onnx", "labels.plain.onnx"};
 
 void open_and_close(const toy::Folder& folder) {
   gsvnet_engine* engine = nullptr;
@@ -30,7 +30,7 @@ void open_and_close(const toy::Folder& folder) {
   if (status != GSVNET_OK && status != GSVNET_ERROR_BUNDLE) std::abort();
   for (const char* c = error.message; *c; ++c)
     if (static_cast<unsigned char>(*c) < 0x20 || *c == 0x7F) std::abort();  // one line, and no terminal's commands
-  if (engine) {  // whatever opens can be asked and warmed
+  if (engine) {                                                             // whatever opens can be asked and warmed
     gsvnet_info info = GSVNET_INFO_INIT;
     if (gsvnet_get_info(engine, &info, nullptr) || info.classes < 2 || info.classes > 256) std::abort();
     for (int32_t i = 0; i < info.classes; ++i) {
@@ -46,14 +46,22 @@ void stand_in(const toy::Folder& folder, const char* name, uint8_t what) {
   const auto ignored = [](int) {};  // what cannot be made is left out
   ignored(::unlink(at.c_str()));
   switch (what % 8) {
-    case 0: return;  // missing
-    case 1: return ignored(::symlink("/etc/passwd", at.c_str()));
-    case 2: return ignored(::symlink("labels.onnx", at.c_str()));
-    case 3: return ignored(::mkfifo(at.c_str(), 0600));
-    case 4: return ignored(::mkdir(at.c_str(), 0700));
-    case 5: return ignored(::symlink("../../../../../../dev/zero", at.c_str()));
-    case 6: return toy::write_file(at, "");
-    default: return toy::write_file(at, toy::kGraph);
+    case 0:
+      return;  // missing
+    case 1:
+      return ignored(::symlink("/etc/passwd", at.c_str()));
+    case 2:
+      return ignored(::symlink("labels.onnx", at.c_str()));
+    case 3:
+      return ignored(::mkfifo(at.c_str(), 0600));
+    case 4:
+      return ignored(::mkdir(at.c_str(), 0700));
+    case 5:
+      return ignored(::symlink("../../../../../../dev/zero", at.c_str()));
+    case 6:
+      return toy::write_file(at, "");
+    default:
+      return toy::write_file(at, toy::kGraph);
   }
 }
 

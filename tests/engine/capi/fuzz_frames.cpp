@@ -1,5 +1,5 @@
-// Frames and outputs of any sizes, strides and formats, over one engine: whatever the caller says, the library reads and
-// writes only what it was told it may. Every plane has exactly the bytes that the frame states, or needs.
+// Frames and outputs of any sizes, strides and formats, over one engine: whatever the caller says, the library reads
+// and writes only what it was told it may. Every plane has exactly the bytes that the frame states, or needs.
 
 #include <cstddef>
 #include <cstdint>
@@ -21,7 +21,8 @@ class Input {
   bool empty() const { return size_ == 0; }
   uint64_t take(size_t bytes) {
     uint64_t value = 0;
-    for (size_t i = 0; i < bytes; ++i) value |= (size_ ? uint64_t{*data_} : 0) << (8 * i), size_ ? (++data_, --size_) : 0;
+    for (size_t i = 0; i < bytes; ++i)
+      value |= (size_ ? uint64_t{*data_} : 0) << (8 * i), size_ ? (++data_, --size_) : 0;
     return value;
   }
   // Mostly a number near `usual`, sometimes any at all.
@@ -87,7 +88,8 @@ void push_one(Input& in) {
     const int64_t samples = !yuv ? (frame.format == GSVNET_BGRA ? 4 : 3) : pairs && i ? 2 : 1;
     if (columns < 0 || columns > 65536 || rows > 65536) return;  // refused before memory is looked at, and tested so
     const int64_t row_bytes = columns * samples * (deep ? 2 : 1);
-    frame.strides[i] = in.number(in.take(1) % 2 ? 0 : row_bytes + static_cast<int64_t>(in.take(1) % 9) * (deep ? 2 : 1));
+    frame.strides[i] =
+        in.number(in.take(1) % 2 ? 0 : row_bytes + static_cast<int64_t>(in.take(1) % 9) * (deep ? 2 : 1));
     if (in.take(1) > 250) frame.strides[i] = in.take(1) % 2 ? -frame.strides[i] : -row_bytes;
     if (frame.strides[i] == INT64_MIN) return;
     const int64_t used = frame.strides[i] ? frame.strides[i] : row_bytes;
@@ -116,7 +118,8 @@ void push_one(Input& in) {
   gsvnet_result result = GSVNET_RESULT_INIT;
   gsvnet_error error;
   const gsvnet_status status = gsvnet_push(engine(), &frame, &output, &result, &error);
-  if (status != error.status || (status == 0) != (error.message[0] == 0) || status == GSVNET_ERROR_INTERNAL) std::abort();
+  if (status != error.status || (status == 0) != (error.message[0] == 0) || status == GSVNET_ERROR_INTERNAL)
+    std::abort();
   if (status == 0 && counts) {  // every pixel has a class of the bundle's
     int64_t total = 0;
     for (int k = 0; k < 4; ++k) total += counts[static_cast<size_t>(k)];

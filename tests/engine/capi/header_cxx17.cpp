@@ -1,7 +1,6 @@
 // gsvnet.h and gsvnet.hpp compile alone as C++17; the sizes that callers were compiled with never change.
-#include "gsvnet.hpp"
-
 #include "gsvnet.h"
+#include "gsvnet.hpp"
 
 static_assert(sizeof(gsvnet_error) == 1024);
 static_assert(sizeof(void*) != 8 ||

@@ -1,11 +1,11 @@
-// soak BUNDLE ENGINES FRAMES: open, push frames of noise, close, ENGINES times over; after each, the bytes of the heap in
-// use. With the real library, whatever its backend.
+// soak BUNDLE ENGINES FRAMES: open, push frames of noise, close, ENGINES times over; after each, the bytes of the heap
+// in use. With the real library, whatever its backend.
+
+#include <malloc.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
-
-#include <malloc.h>
 
 #include "gsvnet.hpp"
 

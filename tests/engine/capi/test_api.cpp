@@ -1,5 +1,9 @@
 // The C interface over the scripted backend: what a caller gets right, and all that a caller can get wrong.
 
+#include <malloc.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -8,10 +12,6 @@
 #include <memory>
 #include <string>
 #include <vector>
-
-#include <malloc.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "check.h"
 #include "gsvnet.hpp"
@@ -233,15 +233,18 @@ void null_and_closed_are_errors() {
   CHECK(gsvnet_push(none, nullptr, nullptr, nullptr, nullptr) == GSVNET_ERROR_USAGE);
 
   Toy open;
-  check_refused(gsvnet_push(open.engine, nullptr, &open.output, nullptr, &error), error, GSVNET_ERROR_USAGE, "frame is null");
-  check_refused(gsvnet_push(open.engine, &clip.frame, nullptr, nullptr, &error), error, GSVNET_ERROR_USAGE, "output is null");
+  check_refused(gsvnet_push(open.engine, nullptr, &open.output, nullptr, &error), error, GSVNET_ERROR_USAGE,
+                "frame is null");
+  check_refused(gsvnet_push(open.engine, &clip.frame, nullptr, nullptr, &error), error, GSVNET_ERROR_USAGE,
+                "output is null");
   check_refused(gsvnet_get_info(open.engine, nullptr, &error), error, GSVNET_ERROR_USAGE, "info is null");
   check_refused(gsvnet_get_class(open.engine, 0, nullptr, &error), error, GSVNET_ERROR_USAGE, "out is null");
   CHECK(gsvnet_push(open.engine, &clip.frame, &open.output, nullptr, nullptr) == GSVNET_OK);
   check_refused(gsvnet_open(nullptr, nullptr, &none, &error), error, GSVNET_ERROR_USAGE, "bundle is null");
   check_refused(gsvnet_open("x", nullptr, nullptr, &error), error, GSVNET_ERROR_USAGE, "engine is null");
   none = reinterpret_cast<gsvnet_engine*>(&info);
-  check_refused(gsvnet_open("/nowhere", nullptr, &none, &error), error, GSVNET_ERROR_BUNDLE, "/nowhere: no such bundle");
+  check_refused(gsvnet_open("/nowhere", nullptr, &none, &error), error, GSVNET_ERROR_BUNDLE,
+                "/nowhere: no such bundle");
   CHECK(none == nullptr);
 }
 
@@ -259,10 +262,12 @@ void options_are_checked() {
   refuse([](auto& o) { o.interval = -1; }, GSVNET_ERROR_USAGE, "options.interval must be at least 1");
   refuse([](auto& o) { o.threads = -2; }, GSVNET_ERROR_USAGE, "options.threads must be 0");
   refuse([](auto& o) { o.threads = 100000; }, GSVNET_ERROR_USAGE, "options.threads must be 0");
-  refuse([](auto& o) { o.backend = "magic"; }, GSVNET_ERROR_USAGE, "must be one of auto, broken, scripted, not 'magic'");
+  refuse([](auto& o) { o.backend = "magic"; }, GSVNET_ERROR_USAGE,
+         "must be one of auto, broken, scripted, not 'magic'");
   refuse([](auto& o) { o.backend = "broken"; }, GSVNET_ERROR_BACKEND, "broken: never works");
   refuse([](auto& o) { o.cpu_precision = "f64"; }, GSVNET_ERROR_USAGE, "must be f32 or bf16, not 'f64'");
-  refuse([](auto& o) { o.cpu_precision = "bf16"; }, GSVNET_ERROR_BACKEND, "broken: never works; scripted: computes in f32");
+  refuse([](auto& o) { o.cpu_precision = "bf16"; }, GSVNET_ERROR_BACKEND,
+         "broken: never works; scripted: computes in f32");
   refuse([](auto& o) { o.struct_size = 0; }, GSVNET_ERROR_USAGE, "options.struct_size is 0");
   Toy toy;
   check_refused(gsvnet_set_interval(toy.engine, 0, &toy.error), toy.error, GSVNET_ERROR_USAGE, "at least 1, not 0");
@@ -297,8 +302,10 @@ void frames_are_checked() {
   refuse_frame([](F f) { f.strides[0] = kLeast; }, "at most 2^30 is allowed");
   refuse_frame([](F f) { f.plane_sizes[0] = 599; }, "I420 30x20 in rows of 30 needs 600");
   refuse_frame([](F f) { f.plane_sizes[1] = -1; }, "frame.plane_sizes[1] is -1 bytes");
-  refuse_frame([](F f) { f.strides[0] = -30, f.plane_sizes[0] = 600; }, "must be 0 where rows are stored from the bottom up");
-  refuse_frame([](F f) { f.format = GSVNET_P010, f.planes[0] = static_cast<const uint8_t*>(f.planes[0]) + 1; }, "at an odd address");
+  refuse_frame([](F f) { f.strides[0] = -30, f.plane_sizes[0] = 600; },
+               "must be 0 where rows are stored from the bottom up");
+  refuse_frame([](F f) { f.format = GSVNET_P010, f.planes[0] = static_cast<const uint8_t*>(f.planes[0]) + 1; },
+               "at an odd address");
   refuse_frame([](F f) { f.format = GSVNET_I010, f.strides[0] = 61; }, "it must be even for I010");
   refuse_frame([](F f) { f.matrix = 4; }, "frame.matrix is 4; give one of 0..3");
   refuse_frame([](F f) { f.range = -1; }, "frame.range is -1; give one of 0..2");
@@ -307,7 +314,8 @@ void frames_are_checked() {
   refuse_frame([](F f) { f.reserved = 1; }, "frame.reserved must be 0");
   refuse_frame([](F f) { f.pts_s = NAN; }, "frame.pts_s must be a finite number");
   refuse_frame([](F f) { f.pts_s = INFINITY; }, "frame.pts_s must be a finite number");
-  refuse_frame([](F f) { f.struct_size = 4; }, "frame.struct_size is 4; start the struct from GSVNET_FRAME_INIT", GSVNET_ERROR_USAGE);
+  refuse_frame([](F f) { f.struct_size = 4; }, "frame.struct_size is 4; start the struct from GSVNET_FRAME_INIT",
+               GSVNET_ERROR_USAGE);
   refuse_frame([](F f) { f.struct_size = 1u << 31; }, "frame.struct_size is 2147483648", GSVNET_ERROR_USAGE);
   Toy narrow("{\"short_side\": 720}");
   check_refused(narrow.push(Clip(2, 1000)), narrow.error, GSVNET_ERROR_INPUT,
@@ -399,24 +407,30 @@ void hostile_bundles_are_refused() {
     return refused_bundle(bundle->path());
   };
   for (const char* name : {"manifest.json", "keyframe.onnx"}) {
-    CHECK_CONTAINS(replaced(name, [&](const std::string& at) { CHECK(!::symlink(outside.file(name).c_str(), at.c_str())); }),
-                   "is a link that leaves the bundle");
+    CHECK_CONTAINS(
+        replaced(name, [&](const std::string& at) { CHECK(!::symlink(outside.file(name).c_str(), at.c_str())); }),
+        "is a link that leaves the bundle");
     CHECK_CONTAINS(replaced(name, [](const std::string& at) { CHECK(!::mkfifo(at.c_str(), 0600)); }), "is not a file");
     CHECK_CONTAINS(replaced(name, [](const std::string& at) { CHECK(!::mkdir(at.c_str(), 0700)); }), "is not a file");
-    CHECK_CONTAINS(replaced(name, [](const std::string& at) { CHECK(!::symlink("/dev/zero", at.c_str())); }), "is a link");
-    CHECK_CONTAINS(replaced(name, [&](const std::string& at) { CHECK(!::symlink(at.c_str(), at.c_str())); }), "is missing");
+    CHECK_CONTAINS(replaced(name, [](const std::string& at) { CHECK(!::symlink("/dev/zero", at.c_str())); }),
+                   "is a link");
+    CHECK_CONTAINS(replaced(name, [&](const std::string& at) { CHECK(!::symlink(at.c_str(), at.c_str())); }),
+                   "is missing");
   }
   CHECK_CONTAINS(replaced("keyframe.onnx", [](const std::string&) {}), "keyframe.onnx: is missing");
   CHECK_CONTAINS(replaced("manifest.json", [](const std::string&) {}), "has no manifest.json");
   // A claim of more than any graph may have, sparse on the disk.
-  CHECK_CONTAINS(replaced("labels.onnx", [](const std::string& at) {
-                   toy::write_file(at, "x");
-                   CHECK(!::truncate(at.c_str(), (int64_t{2} << 30) + 1));
-                 }),
+  CHECK_CONTAINS(replaced("labels.onnx",
+                          [](const std::string& at) {
+                            toy::write_file(at, "x");
+                            CHECK(!::truncate(at.c_str(), (int64_t{2} << 30) + 1));
+                          }),
                  "a graph has 1 byte to 2 GiB");
-  CHECK_CONTAINS(replaced("labels.onnx", [](const std::string& at) { toy::write_file(at, "y"); }), "its sha256 is not the one");
+  CHECK_CONTAINS(replaced("labels.onnx", [](const std::string& at) { toy::write_file(at, "y"); }),
+                 "its sha256 is not the one");
   const auto cut = folder();  // the hash is right, the graph is cut
-  for (const char* name : {"keyframe.onnx", "propagate.onnx", "labels.onnx", "propagate.plain.onnx", "labels.plain.onnx"})
+  for (const char* name :
+       {"keyframe.onnx", "propagate.onnx", "labels.onnx", "propagate.plain.onnx", "labels.plain.onnx"})
     toy::write_file(cut->file(name), "\x08");
   toy::write_file(cut->file("manifest.json"), toy::manifest("\x08"));
   CHECK_CONTAINS(refused_bundle(cut->path()), "is not an ONNX graph (cut short)");
@@ -498,7 +512,8 @@ void ten_thousand_frames_leak_nothing() {
 int main() {
   return run_all({
       {"keyframes come at the interval", keyframes_come_at_the_interval},
-      {"keyframes come where propagation has nothing to start from", keyframes_come_where_propagation_has_nothing_to_start_from},
+      {"keyframes come where propagation has nothing to start from",
+       keyframes_come_where_propagation_has_nothing_to_start_from},
       {"a failed frame leaves the state as it was", a_failed_frame_leaves_the_state_as_it_was},
       {"a size that cannot be loaded may be tried again", a_size_that_cannot_be_loaded_may_be_tried_again},
       {"networks of three sizes are kept", networks_of_three_sizes_are_kept},

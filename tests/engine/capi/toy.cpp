@@ -50,9 +50,12 @@ std::string manifest(const std::string& graph, const std::string& working_size, 
   return R"({"format_version": 1, "name": "toy", "precision": "fp32", "license": "CC0-1.0",
  "classes": [{"name": "Road", "color": [128, 64, 128]}, {"name": "Sky", "color": [70, 130, 180]},
              {"name": "Car", "color": [0, 0, 142]}, {"name": "Tree", "color": [107, 142, 35]}],
- "working_size": )" + working_size + R"(, "keyframe_size": {"scale": [1, 2], "multiple": 8},
- "interval": )" + std::to_string(interval) + R"(, "trained_on": ["nothing at all"], "accuracy": {},
- "graphs": {)" + graphs + "}}";
+ "working_size": )" +
+         working_size + R"(, "keyframe_size": {"scale": [1, 2], "multiple": 8},
+ "interval": )" +
+         std::to_string(interval) + R"(, "trained_on": ["nothing at all"], "accuracy": {},
+ "graphs": {)" +
+         graphs + "}}";
 }
 
 void write_bundle(const Folder& folder, const std::string& working_size, int interval) {
