@@ -3,7 +3,8 @@
 python -m tests.engine.capi.benchmark build/c/libgsvnet.so $GSVNET_DATA/clips/udacity_vehdet_test_video.mp4
 
 Both run in one process, one after the other, with the same OpenVINO and threads. Decoding is not measured, the
-library is called through ctypes, and each pair turns the order round. Exits with 1 where the median ratio is below 0.97.
+library is called through ctypes, and each pair turns the order round. Exits with 1 where the median ratio is below
+0.97.
 """
 
 import argparse
@@ -29,7 +30,9 @@ def rate(push: Callable[[int], object], frames: int) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("library")
     parser.add_argument("clip")
     parser.add_argument("--frames", type=int, default=32)
@@ -59,7 +62,9 @@ def main() -> int:
             else:
                 theirs, ours = python(), library()
             ratios.append(ours / theirs)
-            print(f"pair {pair + 1:2}: Python {theirs:6.2f}, libgsvnet {ours:6.2f} frames/s, ratio {ratios[-1]:.3f}")
+            print(
+                f"pair {pair + 1:2}: Python {theirs:6.2f}, libgsvnet {ours:6.2f} frames/s, ratio {ratios[-1]:.3f}"
+            )
     median = statistics.median(ratios)
     print(f"median ratio of {len(ratios)} pairs: {median:.3f} (at least {LEAST} is wanted)")
     return int(median < LEAST)

@@ -102,4 +102,5 @@ def thread() -> Build:
 @pytest.fixture(scope="session")
 def openvino_address() -> Build:
     """The library with OpenVINO under AddressSanitizer."""
-    return configured("test-c-openvino", openvino_setting(), "GSVNET_SANITIZE=address", *QUICK)
+    settings = ("GSVNET_SANITIZE=address", "CMAKE_BUILD_TYPE=None", "CMAKE_CXX_FLAGS=-O0 -g1")
+    return configured("test-c-openvino", openvino_setting(), *settings)

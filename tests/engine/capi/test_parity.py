@@ -1,6 +1,7 @@
 """Labels equal to the Python engine's, bit for bit: same bundle, frames, OpenVINO and threads."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from gsvnet_engine import Frame, Segmenter, __version__
 from gsvnet_engine.bundle import Bundle
+from gsvnet_engine.errors import BackendError
 from gsvnet_engine.frames import Matrix, Samples
 from gsvnet_engine.sources.layout import LAYOUTS, frame_of, raw_sizes
 from gsvnet_engine.video import SourceOptions, open_source
@@ -99,6 +101,49 @@ def test_untagged_matrix_goes_by_height(library: str, tmp_path: Path) -> None:
         given.matrix = given.range = 0
         with c.Engine(library, str(folder), threads=1) as engine:
             assert check_frame(Segmenter(folder, backend="openvino", threads=1), engine, frame, given)
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_precision(library: str, tmp_path: Path, precision: str) -> None:
+    """bf16 is equal too where the processor has it, and refused alike where it has not."""
+    folder = toy_bundle.write(tmp_path)
+    options = {"threads": 1, "cpu_precision": precision.encode()}
+    try:
+        segmenter = Segmenter(folder, backend="openvino", threads=1, cpu_precision=precision)
+    except BackendError:
+        with pytest.raises(c.GsvnetError, match="has no bf16 arithmetic") as caught:
+            c.Engine(library, str(folder), **options)
+        assert caught.value.status == BackendError.exit_code
+        return
+    with c.Engine(library, str(folder), **options) as engine:
+        assert engine.info.cpu_precision == precision.encode()
+        for picture in pictures(4):
+            buffers: list[Samples] = [picture]
+            frame = frame_of(LAYOUTS["rgb24"], buffers, 48, 64)
+            check_frame(segmenter, engine, frame, c_frame(frame, "rgb24", buffers))
+
+
+def pictures(count: int) -> list[NDArray[np.uint8]]:
+    """RGB of 64x48, [48, 192] uint8 each."""
+    return list(np.random.default_rng(3).integers(0, 256, (count, 48, 64 * 3), np.uint8))
+
+
+def test_engines_side_by_side(library: str, tmp_path: Path) -> None:
+    """Three threads with an engine each (ctypes lets go of the interpreter's lock): all as one alone."""
+    folder, clip = toy_bundle.write(tmp_path), pictures(30)
+
+    def segment(_: int) -> list[bytes]:
+        with c.Engine(library, str(folder), threads=1) as engine:
+            results = []
+            for picture in clip:
+                frame = c.Frame(format=c.RGB, width=64, height=48)
+                frame.planes[0] = picture.ctypes.data
+                results.append(bytes(engine.push(frame)[0]))
+            return results
+
+    alone = segment(0)
+    with ThreadPoolExecutor(3) as pool:
+        assert all(result == alone for result in pool.map(segment, range(3)))
 
 
 def check_clip(library: str, clip: Path, threads: int | None, frames: int | None) -> int:
