@@ -1,13 +1,23 @@
-// soak BUNDLE ENGINES FRAMES: open, push frames of noise, close, ENGINES times over; after each, the bytes of the heap
-// in use. With the real library, whatever its backend.
+// soak BUNDLE ENGINES FRAMES: open, push frames of noise, close, ENGINES times over; after each, a line of the bytes in
+// use on the main thread's heap, and of the KB of memory that the process holds. With the real library.
 
 #include <malloc.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
 
 #include "gsvnet.hpp"
+
+static long resident_kb() {
+  long pages = 0, resident = 0;
+  if (std::FILE* file = std::fopen("/proc/self/statm", "r")) {
+    if (std::fscanf(file, "%ld %ld", &pages, &resident) != 2) resident = 0;
+    std::fclose(file);
+  }
+  return resident * (sysconf(_SC_PAGESIZE) / 1024);
+}
 
 int main(int argc, char** argv) try {
   if (argc != 4) return std::fprintf(stderr, "soak BUNDLE ENGINES FRAMES\n"), 2;
@@ -28,8 +38,9 @@ int main(int argc, char** argv) try {
       }
     }
 #if defined(__GLIBC__)
-    std::printf("%zu\n", mallinfo2().uordblks);
+    std::printf("%zu ", mallinfo2().uordblks);
 #endif
+    std::printf("%ld\n", resident_kb());
   }
   return 0;
 } catch (const gsvnet::Error& error) {
