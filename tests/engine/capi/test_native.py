@@ -105,4 +105,5 @@ def test_ten_thousand_frames_with_openvino_leak_nothing(plain: Build, tmp_path: 
     assert len(lines) == 10
     (heap, resident_kb), (heap_after, resident_after_kb) = lines[1], lines[-1]
     assert heap_after - heap < 256 * 1024
-    assert resident_after_kb - resident_kb < 4 * 1024  # other threads' heaps too: 500 bytes a frame would show
+    # The other threads' heaps too: 500 bytes a frame would show.
+    assert resident_after_kb - resident_kb < 4 * 1024
