@@ -52,7 +52,8 @@ class ScriptedNetworks final : public Networks {
   static float mixture(int64_t k, const float* picture, int64_t plane, int64_t at) {
     const float red = static_cast<float>(k * 7 % 5) - 2, green = static_cast<float>(k * 3 % 7) - 3;
     const float blue = static_cast<float>(k * 5 % 3) - 1;
-    return red * picture[at] + green * picture[plane + at] + blue * picture[2 * plane + at];
+    // About grey, so that no class wins everywhere.
+    return red * (picture[at] - 0.5f) + green * (picture[plane + at] - 0.5f) + blue * (picture[2 * plane + at] - 0.5f);
   }
 
   int64_t classes_;

@@ -20,7 +20,7 @@
 
 namespace {
 
-// An I420 picture of its own memory, all of it random.
+// An I420 picture of its own memory, of patches of random values: so large that cells, which are means, still differ.
 struct Clip {
   int width, height;
   std::vector<uint8_t> data;
@@ -29,7 +29,11 @@ struct Clip {
   Clip(int w, int h, unsigned seed = 1) : width(w), height(h) {
     const size_t luma = static_cast<size_t>(w * h), chroma = static_cast<size_t>((w + 1) / 2 * ((h + 1) / 2));
     data.resize(luma + 2 * chroma);
-    for (uint8_t& byte : data) byte = static_cast<uint8_t>((seed = seed * 1664525u + 1013904223u) >> 24);
+    for (size_t i = 0; i < data.size(); ++i) {
+      const size_t row = static_cast<size_t>(i < luma ? w : (w + 1) / 2), y = i / row, x = i % row;
+      const auto patch = static_cast<unsigned>(seed * 97 + y / 7 * 31 + x / 9);
+      data[i] = static_cast<uint8_t>((patch * 2654435761u) >> 24);
+    }
     frame.format = GSVNET_I420, frame.width = w, frame.height = h;
     frame.planes[0] = data.data(), frame.planes[1] = data.data() + luma, frame.planes[2] = data.data() + luma + chroma;
   }
@@ -185,6 +189,7 @@ void counts_are_the_labels_counted() {
   toy.output.counts = counts, toy.output.counts_length = 5;
   CHECK(toy.push(Clip(31, 17)) == GSVNET_OK);
   for (int k = 0; k < 4; ++k) CHECK(counts[k] == std::count(toy.labels.begin(), toy.labels.begin() + 31 * 17, k));
+  CHECK(*std::max_element(counts, counts + 4) < 31 * 17);  // more than one class: else this would tell little
   CHECK(counts[4] == -7 && counts[0] + counts[1] + counts[2] + counts[3] == 31 * 17);
 }
 

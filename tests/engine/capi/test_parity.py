@@ -48,6 +48,14 @@ def c_frame(frame: Frame, name: str, buffers: list[Samples]) -> c.Frame:
     return out
 
 
+def patches(
+    rng: np.random.Generator, rows: int, samples: int, largest: int, dtype: type[np.uint8] | type[np.uint16]
+) -> Samples:
+    """[rows, samples] below `largest`: patches of one value each, so large that the means over cells still differ."""
+    values = rng.integers(0, largest, (rows // 12 + 1, samples // 12 + 1), dtype)
+    return np.ascontiguousarray(values.repeat(12, 0).repeat(12, 1)[:rows, :samples])
+
+
 def check_frame(segmenter: Segmenter, engine: c.Engine, frame: Frame, given: c.Frame) -> bool:
     """Push it to both; True for a keyframe."""
     wanted = segmenter.push(frame)
@@ -72,7 +80,7 @@ def test_formats(library: str, tmp_path: Path, name: str, height: int, width: in
         for index, matrix in enumerate((*MATRICES, "bt709", "bt601")):
             largest = (1 << layout.depth) << layout.shift
             buffers: list[Samples] = [
-                rng.integers(0, largest, (rows, samples + 7 * index), layout.dtype)[:, :samples]
+                patches(rng, rows, samples + 7 * index, largest, layout.dtype)[:, :samples]
                 for rows, samples in raw_sizes(layout, height, width)
             ]
             frame = frame_of(layout, buffers, height, width)
@@ -125,7 +133,8 @@ def test_precision(library: str, tmp_path: Path, precision: str) -> None:
 
 def pictures(count: int) -> list[NDArray[np.uint8]]:
     """RGB of 64x48, [48, 192] uint8 each."""
-    return list(np.random.default_rng(3).integers(0, 256, (count, 48, 64 * 3), np.uint8))
+    rng = np.random.default_rng(3)
+    return [patches(rng, 48, 64 * 3, 256, np.uint8).astype(np.uint8) for _ in range(count)]
 
 
 def test_engines_side_by_side(library: str, tmp_path: Path) -> None:
