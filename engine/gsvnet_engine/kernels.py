@@ -218,12 +218,21 @@ def library() -> ctypes.CDLL:
     return native
 
 
+def gpu_source(operation: str) -> Path:
+    """The .cu file of an operation ("frame", "labels"), for NVRTC; its headers lie around it."""
+    return _native(f"kernels/{operation}/{operation}.cu")
+
+
 def _path() -> Path:
+    return _native(_NAME)
+
+
+def _native(name: str) -> Path:
     """Beside this file, or where an editable install put it."""
-    beside = Path(__file__).parent / "_native" / _NAME
+    beside = Path(__file__).parent / "_native" / name
     if beside.exists():
         return beside
     try:
-        return Path(str(distribution("gsvnet-engine").locate_file(f"gsvnet_engine/_native/{_NAME}")))
+        return Path(str(distribution("gsvnet-engine").locate_file(f"gsvnet_engine/_native/{name}")))
     except PackageNotFoundError:
         return beside

@@ -1,0 +1,13 @@
+"""TensorRT 8.6, 10, 11 and TensorRT for RTX on an NVIDIA GPU.
+
+    generation   which of them a machine gets, on which road, and why: pure decisions
+    plans        a bundle's graph -> a plan
+    cache        plans on disk: key, sidecar, bounds
+    engine       a plan, ready to run
+    picture      frames on the device: packing, uploading, preparing
+    runtime      a video's frames through both networks: streams, events, buffers, graphs
+    backend      what backends/__init__.py opens
+
+Nothing is imported here, and TensorRT only once the driver has shown a GPU. No GPU has confirmed any of it yet: it is
+tested on a stand-in for the driver and the runtime (tests/engine/backends/tensorrt).
+"""
