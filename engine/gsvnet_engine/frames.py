@@ -79,7 +79,9 @@ class Frame:
         return cls._from_channels(picture, (2, 1, 0), index, pts_s)
 
     @classmethod
-    def from_device(cls, picture: Any, *, index: int = 0, pts_s: float = 0.0, stream: int | None = None) -> "Frame":
+    def from_device(
+        cls, picture: Any, *, index: int = 0, pts_s: float = 0.0, stream: int | None = None
+    ) -> "Frame":
         """From RGB [H,W,3] uint8 in a GPU's memory (__cuda_array_interface__ or DLPack); nothing is copied.
 
         `stream`: the handle of the CUDA stream that writes it, where the object does not say. For the tensorrt

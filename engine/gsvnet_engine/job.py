@@ -3,12 +3,13 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from gsvnet_engine.backends.tensorrt.options import GpuOptions
 from gsvnet_engine.bundle import Manifest
 from gsvnet_engine.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL, BackendError, InputError, UsageError
 from gsvnet_engine.familiarity import Doubt
@@ -40,6 +41,7 @@ class RunOptions:
     backend: str = "auto"
     cpu_precision: str = "f32"
     threads: int | None = None
+    gpu: GpuOptions = field(default_factory=GpuOptions)
     compare: int | None = None
     show: bool = False
     quiet: bool = False
@@ -154,9 +156,9 @@ def run(options: RunOptions, *, say: Callable[[str], None]) -> RunReport:
     plan = plan_outputs(options)
     if options.show:
         check_window()
-    with interruptible() as stop:
-        segmenter = _segmenter(options, options.interval)
-        other = None if options.compare is None else _segmenter(options, options.compare)
+    with interruptible() as stop, ExitStack() as stack:
+        segmenter = stack.enter_context(_segmenter(options, options.interval))
+        other = None if options.compare is None else stack.enter_context(_segmenter(options, options.compare))
         report = RunReport(
             bundle=segmenter.bundle.manifest.name,
             backend=segmenter.backend,
@@ -232,8 +234,10 @@ class _Doubts:
 
     def see(self, segmentation: "Segmentation") -> None:
         """The segmenter's last result, while its scores are still there."""
+        if not segmentation.is_keyframe or not self._doubt.is_open:
+            return  # on a GPU, scores come down for the few keyframes that decide, and no more
         scores = self._segmenter.scores
-        if segmentation.is_keyframe and scores is not None:
+        if scores is not None:
             self._tell(self._doubt.see(scores))
 
     def finish(self) -> str | None:
@@ -331,6 +335,7 @@ def _segmenter(options: RunOptions, interval: int | None) -> "Segmenter":
         backend=options.backend,
         threads=options.threads,
         cpu_precision=options.cpu_precision,
+        gpu=options.gpu,
     )
 
 

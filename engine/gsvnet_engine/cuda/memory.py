@@ -56,7 +56,7 @@ class PinnedBuffer:
         self.size = size
         doing = f"{size / 2**20:.1f} MiB of pinned host memory for {name}"
         self.address: int = int(call("cuMemHostAlloc", max(size, 1), 0, doing=doing))
-        view = (ctypes.c_uint8 * size).from_address(self.address)
+        view: Any = (ctypes.c_uint8 * size).from_address(self.address)
         self.bytes: NDArray[np.uint8] = np.frombuffer(view, np.uint8)
 
     def close(self) -> None:

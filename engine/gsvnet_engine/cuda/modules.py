@@ -33,9 +33,7 @@ def compile_source(source: Path, architecture: str) -> bytes:
 
     options = [f"--gpu-architecture={architecture}", f"--include-path={source.parent}", *_OPTIONS]
     try:
-        program = checked(
-            nvrtc.nvrtcCreateProgram(source.read_bytes(), source.name.encode(), 0, None, None)
-        )
+        program = checked(nvrtc.nvrtcCreateProgram(source.read_bytes(), source.name.encode(), 0, None, None))
     except BackendError:
         raise
     except Exception as error:  # no libnvrtc: cuda-bindings raises an error of its own
@@ -66,7 +64,9 @@ class Module:
     """Compiled kernels on the device."""
 
     def __init__(self, image: bytes, name: str) -> None:
-        self._image = image  # the driver reads it only while loading; kept for the time a lazy driver does not
+        self._image = (
+            image  # the driver reads it only while loading; kept for the time a lazy driver does not
+        )
         self._handle: Any = call("cuModuleLoadData", image, doing=name)
 
     def kernel(self, name: str) -> "Kernel":

@@ -26,7 +26,7 @@ class Engine:
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise self._failure("has no room to run the plan")
-        self._constants: list[NDArray[np.integer]] = []  # their host memory is read at each call
+        self._constants: list[NDArray[Any]] = []  # their host memory is read at each call
         self._check_names(expected)
         self._set_inputs(trt, expected)
         self._check_outputs(trt, expected)
@@ -61,7 +61,7 @@ class Engine:
             if self._engine.get_tensor_location(name) != trt.TensorLocation.HOST:
                 raise self._failure(f"wants {name} on the device")
             narrow = self._engine.get_tensor_dtype(name) == trt.DataType.INT32  # 8.6 has no int64
-            constant = np.array(value, np.int32 if narrow else np.int64)
+            constant: NDArray[Any] = np.array(value, np.int32 if narrow else np.int64)
             self._constants.append(constant)
             self._context.set_tensor_address(name, constant.ctypes.data)
 

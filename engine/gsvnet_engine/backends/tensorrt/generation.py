@@ -114,12 +114,14 @@ def _road(package: str, parsed: tuple[int, ...], plugin: bool) -> tuple[Road, st
 
 def _remedy(capability: Capability) -> str:
     if capability < (7, 5):
-        return "this card needs TensorRT 8.6: pip install 'gsvnet-engine[gpu-pascal]' on Python 3.11 or earlier"
+        return (
+            "this card needs TensorRT 8.6: pip install 'gsvnet-engine[gpu-pascal]' on Python 3.11 or earlier"
+        )
     return "pip install 'gsvnet-engine[gpu]'"
 
 
 def parse_version(text: str) -> tuple[int, ...]:
-    """"10.13.3.9.post1" -> (10, 13, 3)."""
+    """ "10.13.3.9.post1" -> (10, 13, 3)."""
     parts = []
     for part in text.split(".")[:3]:
         if not part.isdecimal():

@@ -83,11 +83,16 @@ class Layout:
         """The planes as they then lie on the device, the buffer being at `address`."""
         return tuple(
             DevicePlane(
-                address + start, *plane.data.shape, plane.data.shape[1] * plane.data.itemsize,
-                plane.data.itemsize, plane.data.itemsize, plane.shift,
+                address=address + start,
+                rows=plane.data.shape[0],
+                columns=plane.data.shape[1],
+                row_stride=plane.data.shape[1] * plane.data.itemsize,
+                pixel_stride=plane.data.itemsize,
+                itemsize=plane.data.itemsize,
+                shift=plane.shift,
             )
             for start, plane in zip(self.starts, frame.planes, strict=True)
-        )  # fmt: skip
+        )
 
 
 class Preparer:
@@ -142,9 +147,7 @@ class Preparer:
 class _Table:
     """first and weights of kernels.taps, on the device. Made once a size: it waits for the stream."""
 
-    def __init__(
-        self, first: NDArray[np.int32], weights: NDArray[np.float32], stream: Stream
-    ) -> None:
+    def __init__(self, first: NDArray[np.int32], weights: NDArray[np.float32], stream: Stream) -> None:
         self._taps, self._split = len(weights), first.nbytes
         data = np.concatenate([first.view(np.uint8), weights.ravel().view(np.uint8)])
         self._buffer = DeviceBuffer(data.nbytes, "resampling tables")

@@ -119,6 +119,7 @@ def _watch(trt: Any, config: Any, progress: Progress | None, where: str) -> Any:
     """Report the outermost phase's steps. None on 8.6, which has no monitor."""
     if progress is None or not hasattr(trt, "IProgressMonitor"):
         return None
+    tell: Progress = progress
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -128,16 +129,16 @@ def _watch(trt: Any, config: Any, progress: Progress | None, where: str) -> Any:
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             if not parent_phase:
                 self.steps[phase_name] = num_steps
-                progress(where, 0, num_steps)
+                tell(where, 0, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             if phase_name in self.steps:
-                progress(where, step + 1, self.steps[phase_name])
+                tell(where, step + 1, self.steps[phase_name])
             return True  # go on
 
         def phase_finish(self, phase_name: str) -> None:
             if (steps := self.steps.pop(phase_name, None)) is not None:
-                progress(where, steps, steps)
+                tell(where, steps, steps)
 
     config.progress_monitor = monitor = Monitor()
     return monitor

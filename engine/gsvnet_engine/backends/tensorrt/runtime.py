@@ -124,7 +124,9 @@ class Video:
             for parity, other in zip(self._parities, reversed(self._parities), strict=True):
                 self._steps.add(parity, other)
             if self._ahead is not None:
-                self._steps.add_ahead(self._ahead.stream, self._ahead.current, self._ahead.scores, self._parities)
+                self._steps.add_ahead(
+                    self._ahead.stream, self._ahead.current, self._ahead.scores, self._parities
+                )
         self._turn = 0  # the parity that the next frame writes
 
     @property
@@ -277,7 +279,13 @@ class Video:
         wait(Edge.OUTSIDE_AFTER_PREPARE, outside, parity.outside)
 
     def _fill(
-        self, frame: Frame, planes: Sequence[DevicePlane], stream: Stream, current: DeviceBuffer, *, picture: bool
+        self,
+        frame: Frame,
+        planes: Sequence[DevicePlane],
+        stream: Stream,
+        current: DeviceBuffer,
+        *,
+        picture: bool,
     ) -> None:
         self._preparer.prepare(stream, frame, planes, "area", self._sizes.grid, current)
         if picture:
