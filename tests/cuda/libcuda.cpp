@@ -110,6 +110,7 @@ struct World {
   std::map<std::string, long> by_name;
   std::vector<std::string> violations;
   std::string text, failed;
+  std::map<std::string, size_t> copied;
   Stream legacy;
   bool running = false;
 };
@@ -456,6 +457,7 @@ int copy(const char* name, uintptr_t target, uintptr_t source, size_t size, void
     check_range(name, source, size);
     std::memmove(reinterpret_cast<void*>(target), reinterpret_cast<const void*>(source), size);
   };
+  world().copied[name] += size;
   Memory *to = find(target), *from = find(source);
   if (!to || !from) violate(std::string(name) + ": memory that is neither the device's nor pinned");
   return put(stream, std::move(op));
@@ -606,7 +608,7 @@ API int cuStreamEndCapture(void* handle, void** graph) {
   return kOk;
 }
 
-API int cuGraphInstantiate(void** executable, void* graph, unsigned long long) {
+API int cuGraphInstantiateWithFlags(void** executable, void* graph, unsigned long long) {
   ENTER();
   auto* copy = new Graph(*static_cast<Graph*>(graph));
   world().executables.insert(copy);
@@ -660,7 +662,7 @@ API void standin_reset(unsigned seed) {
   w.streams.clear(), w.events.clear(), w.graphs.clear(), w.executables.clear(), w.modules.clear(), w.memory.clear();
   w.legacy = Stream();
   w.retained = 0, w.calls = 0, w.fail_at = -1, w.lost = 0, w.used = 0, w.capacity = SIZE_MAX;
-  w.by_name.clear(), w.violations.clear(), w.failed.clear();
+  w.copied.clear(), w.by_name.clear(), w.violations.clear(), w.failed.clear();
   current_depth = 0;
 }
 
@@ -679,6 +681,8 @@ API void standin_fail(long number, int code) {
 API void standin_capacity(size_t bytes) { world().capacity = bytes; }
 API void standin_hold(void* stream, int held) { stream_of(stream)->held = held; }
 API long standin_calls(const char* name) { return *name ? world().by_name[name] : world().calls; }
+// Bytes that copies of this kind ("HtoD", "DtoH", "DtoD") were asked for.
+API size_t standin_copied(const char* kind) { return world().copied[kind]; }
 API const char* standin_failed() { return world().failed.c_str(); }
 
 // "" where nothing of ours lives any more.

@@ -19,7 +19,7 @@ _OPTIONS = ("--std=c++17", "--fmad=false")
 
 
 def compile_source(source: Path, architecture: str) -> bytes:
-    """The .cu file as machine code for `architecture` ("sm_86"). Raises BackendError with the compiler's first error."""
+    """The .cu file as machine code for `architecture` ("sm_86"). Raises BackendError with the first error in it."""
     try:
         from cuda.bindings import nvrtc
     except ImportError as error:

@@ -15,6 +15,7 @@ from gsvnet_engine.backends.tensorrt import generation, plans
 from gsvnet_engine.backends.tensorrt.cache import PlanCache, PlanKey
 from gsvnet_engine.backends.tensorrt.engine import Engine
 from gsvnet_engine.backends.tensorrt.options import GpuOptions
+from gsvnet_engine.backends.tensorrt.order import Edge, settle
 from gsvnet_engine.backends.tensorrt.runtime import Kernels, Video
 from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.cuda import modules
@@ -221,7 +222,7 @@ class TensorRTSession:
             engine.enqueue(self.video.stream, tensors.addresses())
             for name in expected.outputs:
                 tensors.fetch(name, self.video.stream)
-            self.video.stream.settle()
+            settle(Edge.ARRAYS_AFTER_RUN, self.video.stream)
             return [tensors.array(name, shape) for name, shape in expected.outputs.items()]
 
 

@@ -17,9 +17,12 @@ class Edge(Enum):
 
     REFILL_AFTER_UPLOAD = "the host fills a pinned buffer again after it was copied to the device"
     UPLOAD_AFTER_PREPARE = "planes on the device are overwritten after they were read"
+    GROW_AFTER_PREPARE = "buffers for planes are replaced by larger ones after they were read"
     PREPARE_AFTER_UPLOAD = "planes are read after they have arrived"
+    PREPARE_AFTER_TABLES = "a resampling table's pinned copy is freed after it was copied to the device"
     DOWNLOAD_AFTER_LABELS = "labels come down after they were computed"
     TAKE_AFTER_DOWNLOAD = "the host reads labels after they came down"
+    START_AFTER_TRIAL = "networks run on frames after their trial runs, which use the same scratch memory"
     ADOPT_AFTER_AHEAD = "a keyframe's scores are used after they were computed ahead"
     AHEAD_AFTER_ADOPT = "the next keyframe is computed ahead after the last one's scores were copied away"
     AHEAD_AFTER_KEYFRAME = "the image network runs ahead after it has run in a frame's own time"
@@ -28,6 +31,10 @@ class Edge(Enum):
     OUTSIDE_AFTER_PREPARE = "others write that picture anew after it was read"
     RELEASE_AFTER_PREPARE = "a picture given from outside is let go after it was read"
     OUTSIDE_AFTER_LABELS = "others read labels in their memory after they were written"
+    SCORES_AFTER_STEP = "the host reads scores after they came down"
+    ARRAYS_AFTER_RUN = "the host reads a single run's outputs after they came down"
+    RUN_AFTER_FRAMES = "a network runs on arrays after it has run on frames, ahead or not"
+    FREE_AFTER_WORK = "memory is freed after all work on it is done"
 
 
 def wait(edge: Edge, stream: Stream, event: Event) -> None:
@@ -35,6 +42,11 @@ def wait(edge: Edge, stream: Stream, event: Event) -> None:
     stream.wait(event)
 
 
-def settle(edge: Edge, event: Event) -> None:
-    """The host goes on after `event`."""
-    event.settle()
+def settle(edge: Edge, what: Event | Stream) -> None:
+    """The host goes on after the event, or after all that the stream was given."""
+    what.settle()
+
+
+def drain(edge: Edge, stream: Stream) -> None:
+    """As `settle`, where things are freed: goes on where the device is lost."""
+    stream.drain()

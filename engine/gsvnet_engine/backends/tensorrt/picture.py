@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvnet_engine import kernels
+from gsvnet_engine.backends.tensorrt.order import Edge, settle
 from gsvnet_engine.cuda.memory import DeviceBuffer, PinnedBuffer
 from gsvnet_engine.cuda.modules import Kernel
 from gsvnet_engine.cuda.streams import Stream
@@ -156,7 +157,7 @@ class _Table:
             try:
                 pinned.bytes[:] = data
                 self._buffer.upload(pinned, data.nbytes, stream)
-                stream.settle()
+                settle(Edge.PREPARE_AFTER_TABLES, stream)
             finally:
                 pinned.close()
         except BaseException:

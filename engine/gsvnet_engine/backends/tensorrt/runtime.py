@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvnet_engine.backends.tensorrt.engine import Engine
-from gsvnet_engine.backends.tensorrt.order import Edge, settle, wait
+from gsvnet_engine.backends.tensorrt.order import Edge, drain, settle, wait
 from gsvnet_engine.backends.tensorrt.picture import Preparer
 from gsvnet_engine.backends.tensorrt.steps import Kind, Steps
 from gsvnet_engine.backends.tensorrt.uploads import Staged, Uploads
@@ -197,7 +197,7 @@ class Video:
             pinned = PinnedBuffer(parity.scores.size, "scores")
             try:
                 parity.scores.download(pinned, pinned.size, self._compute)
-                self._compute.settle()
+                settle(Edge.SCORES_AFTER_STEP, self._compute)
                 found = pinned.bytes.view(np.float32).copy()
             finally:
                 pinned.close()
@@ -217,14 +217,14 @@ class Video:
         """Wait for all that was given to the device."""
         with self._context.current():
             for stream in self._streams():
-                stream.settle()
+                settle(Edge.RUN_AFTER_FRAMES, stream)
 
     def close(self) -> None:
         """Free everything, its work done. A lost device is no reason to keep the rest."""
         self._staged.let_go()
         with self._context.quietly_current():
             for stream in self._streams():
-                stream.drain()
+                drain(Edge.FREE_AFTER_WORK, stream)
             self._scope.close()
 
     def _streams(self) -> list[Stream]:

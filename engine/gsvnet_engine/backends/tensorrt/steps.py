@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from gsvnet_engine.backends.tensorrt.engine import Engine
+from gsvnet_engine.backends.tensorrt.order import Edge, settle
 from gsvnet_engine.cuda.driver import DriverError
 from gsvnet_engine.cuda.graphs import Graph
 from gsvnet_engine.cuda.memory import DeviceBuffer
@@ -102,7 +103,7 @@ class Steps:
         """TensorRT wants one run before it is captured: it sets things up then that a graph may not hold."""
         self._works[kind, parity] = work
         work()
-        stream.settle()
+        settle(Edge.START_AFTER_TRIAL, stream)
         try:
             self._graphs[kind, parity] = Graph(stream, work)
         except BackendError as error:

@@ -27,7 +27,7 @@ class _Slot:
 
     def reserve(self, size: int) -> tuple[PinnedBuffer, DeviceBuffer]:
         if self.pinned is None or self.device is None or self.device.size < size:
-            self.consumed.settle()  # growing is rare; what reads the old one must be done
+            settle(Edge.GROW_AFTER_PREPARE, self.consumed)
             self._free()
             self.pinned = PinnedBuffer(size, "a picture")
             self.device = DeviceBuffer(size, "a picture")
@@ -58,14 +58,14 @@ class Staged:
 class Uploads:
     """Stages pictures in turn. `stage` may be called from any one thread, the rest from the thread of the networks."""
 
-    def __init__(self, context: Context, stream: Stream, slots: int = SLOTS) -> None:
+    def __init__(self, context: Context, stream: Stream) -> None:
         self._context, self._stream = context, stream
         self._slots: list[_Slot] = []
         self._changed = Condition()
         self._next = self._round = 0
         self._open = True
         try:
-            for _ in range(slots):
+            for _ in range(SLOTS):
                 self._slots.append(_Slot())
         except BaseException:
             self.close()

@@ -1,0 +1,44 @@
+"""A machine with a GPU and TensorRT, both stand-ins."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gsvnet_engine.backends.tensorrt import generation
+from gsvnet_engine.backends.tensorrt.options import GpuOptions
+from gsvnet_engine.cuda import modules
+from tests import toy_bundle
+from tests.cuda import standin
+from tests.engine.backends.tensorrt import standin_tensorrt
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, *, seed: int = 0) -> standin.Driver:
+    """Put the stand-ins in place. `seed`: of the order in which streams take turns."""
+    driver = standin.load()
+    driver.reset(seed)
+    monkeypatch.setattr(generation, "installed", lambda: {"tensorrt": standin_tensorrt.__version__})
+    monkeypatch.setattr(generation, "load", lambda choice: standin_tensorrt)
+    # Kernels are compiled into the stand-in: an image is the operation's name.
+    monkeypatch.setattr(modules, "compile_source", lambda source, architecture: source.stem.encode() + b"\0")
+    return driver
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[standin.Driver]:
+    """The stand-in driver. Whatever a test did: nothing may be left over, used after it was freed, or swallowed."""
+    driver = machine(monkeypatch)
+    yield driver
+    assert driver.errors == []
+    assert driver.violations == ""
+    assert driver.alive == ""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return toy_bundle.write(tmp_path / "toy")
+
+
+@pytest.fixture
+def gpu(tmp_path: Path) -> GpuOptions:
+    return GpuOptions(cache=tmp_path / "cache")
