@@ -59,7 +59,7 @@ struct Stream {
   bool held = false, invalidated = false;
   Graph* capture = nullptr;
   std::thread::id capturer;
-  int mode = 0, urgency = 0;
+  int mode = 0, urgency = 0, priority = 0;
 };
 
 using Launch = void (*)(dim3, dim3, void**);
@@ -98,6 +98,7 @@ struct World {
   int devices = 1, major = 8, minor = 6;
   std::string name = "Stand-in GPU";
   double eagerness = 0.2;
+  bool strict = false;  // priorities are kept to, whoever starves
   std::map<uintptr_t, Memory> memory;
   std::set<Stream*> streams;
   std::set<Event*> events;
@@ -172,6 +173,10 @@ std::vector<Stream*> every_stream() {
   return all;
 }
 
+int urgency_of(const Stream& stream) {
+  return static_cast<int>(world().random() % 1000) + (world().strict ? 1000 * stream.priority : 0);
+}
+
 // Run one piece of work of some stream; false where none can.
 bool step() {
   World& w = world();
@@ -179,10 +184,10 @@ bool step() {
   for (Stream* stream : every_stream())
     if (ready(*stream)) able.push_back(stream);
   if (able.empty()) return false;
-  if (w.random() % 8 == 0)
-    for (Stream* stream : every_stream()) stream->urgency = static_cast<int>(w.random() % 1000);
+  if (w.random() % 32 == 0)
+    for (Stream* stream : every_stream()) stream->urgency = urgency_of(*stream);
   // The most urgent one mostly: so that some are starved for long, as a busy GPU may.
-  Stream* chosen = w.random() % 4 ? able.front() : able[w.random() % able.size()];
+  Stream* chosen = w.strict || w.random() % 16 ? able.front() : able[w.random() % able.size()];
   Op op = std::move(chosen->queue.front());
   chosen->queue.pop_front();
   for (uintptr_t address : op.touches) {
@@ -330,10 +335,11 @@ API int cuGetErrorName(int, const char** name) {
 
 // -- streams and events
 
-API int cuStreamCreateWithPriority(void** handle, unsigned, int) {
+API int cuStreamCreateWithPriority(void** handle, unsigned, int priority) {
   ENTER();
   auto* stream = new Stream;
-  stream->urgency = static_cast<int>(world().random() % 1000);
+  stream->priority = priority;  // the least is the most urgent
+  stream->urgency = urgency_of(*stream);
   world().streams.insert(stream);
   *handle = stream;
   return kOk;
@@ -657,6 +663,7 @@ API void standin_reset(unsigned seed) {
   World& w = world();
   w.random.seed(seed);
   w.eagerness = (seed % 3) * 0.3;
+  w.strict = seed % 4 == 3;
   w.devices = 1, w.major = 8, w.minor = 6, w.name = "Stand-in GPU";
   for (Stream* stream : w.streams) delete stream;
   w.streams.clear(), w.events.clear(), w.graphs.clear(), w.executables.clear(), w.modules.clear(), w.memory.clear();

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gsvnet_engine import Segmenter
 from gsvnet_engine.backends.tensorrt.options import GpuOptions
 from gsvnet_engine.frames import Frame, Plane
+from gsvnet_engine.schedule import Next
 from tests.cuda.outside import OutsideArray, OutsideStream
 
 UInt8 = NDArray[np.uint8]
@@ -65,49 +66,45 @@ def streamed(folder: Path, cache: Path) -> int:
     return wrong(found, on_cpu(folder, given))
 
 
-def pushed(folder: Path, cache: Path) -> int:
-    """Pictures of changing formats in one size, one by one: buffers grow."""
+def grown(folder: Path, cache: Path) -> int:
+    """Pictures of changing formats in one size: buffers grow."""
     rgb = pictures(8, seed=1)
     grey = [Frame(planes=(Plane(p[:, :, 0].copy()),), kind="gray", height=HEIGHT, width=WIDTH, pts_s=0.04 * i)
             for i, p in enumerate(rgb)]  # fmt: skip
     given = [*grey[:3], *[replace(f, pts_s=0.04 * i) for i, f in enumerate(frames(rgb)[3:], 3)]]
+    expected = on_cpu(folder, given)
     with on_gpu(folder, cache) as segmenter:
         found = [s.labels for s in segmenter.segment(given)]
-    return wrong(found, on_cpu(folder, given))
+    with on_gpu(folder, cache) as segmenter:
+        segmenter.warm(HEIGHT, WIDTH)
+        staged = [s.labels for s in segmenter.stream(given)]
+    return wrong(found, expected) + wrong(staged, expected)
 
 
 def ahead(folder: Path, cache: Path) -> int:
     """The next keyframe on its own stream, at several intervals, and keyframes that nobody foresaw."""
-    given, bad = frames(pictures(14, seed=2)), 0
-    for interval, asked in ((1, ()), (2, ()), (3, (4, 5)), (4, (2, 9))):
-        found = []
-        with on_gpu(folder, cache, ahead=True, interval=interval) as segmenter:
-            with closing(segmenter.segment(segmenter.feed(given))) as results:
-                for i in range(len(given)):
-                    if i + 1 in asked and i:  # by now frame i+1 ... is not submitted: one is in flight
-                        pass
-                    found.append(next(results).labels)
-            bad += wrong(found, on_cpu(folder, given, interval))
-        bad += _asked_ahead(folder, cache, given, interval, asked)
-    return bad
+    given = frames(pictures(14, seed=2))
+    return sum(
+        _ahead(folder, cache, given, interval, asked)
+        for interval in (1, 2, 3, 4)
+        for asked in ((), (4, 5), (2, 9))
+    )
 
 
-def _asked_ahead(folder: Path, cache: Path, given: list[Frame], interval: int, asked: tuple[int, ...]) -> int:
+def _ahead(folder: Path, cache: Path, given: list[Frame], interval: int, asked: tuple[int, ...]) -> int:
     """Keyframes asked for when one is under way ahead already: the image network runs on two streams by turns."""
     with on_gpu(folder, cache, ahead=True, interval=interval) as segmenter:
-        found = []
 
-        def fed() -> Iterator[Frame]:
+        def fed() -> Iterator[Frame | Next[Frame]]:
             number = 0
             for item in segmenter.feed(given):
                 if isinstance(item, Frame):
                     if number in asked:
                         segmenter.request_keyframe()
                     number += 1
-                yield item  # type: ignore[misc]
+                yield item
 
-        with closing(segmenter.segment(fed())) as results:
-            found = [s.labels for s in results]
+        found = [s.labels for s in segmenter.segment(fed())]
     return wrong(found, on_cpu(folder, given, interval, asked))
 
 
@@ -123,10 +120,18 @@ def outside(folder: Path, cache: Path) -> int:
                 segmenter.push_into(picture, labels, stream=stream.handle)
                 stream.read(labels, found)
             stream.settle()
-            del picture, labels
+            segmenter.reset()
+
+            def written() -> Iterator[Frame]:
+                for each in given:
+                    stream.write(picture, each)
+                    yield Frame.from_device(picture, stream=stream.handle)
+
+            on_host = [s.labels for s in segmenter.segment(written())]
+            del picture, labels, written
             gc.collect()
-    steady = [Frame.from_rgb(picture) for picture in given]  # without times
-    return wrong(found, on_cpu(folder, steady))
+    expected = on_cpu(folder, [Frame.from_rgb(each) for each in given])
+    return wrong(found, expected) + wrong(on_host, expected)
 
 
 def let_go(folder: Path, cache: Path) -> int:
@@ -183,4 +188,4 @@ def left(folder: Path, cache: Path) -> int:
     return 0
 
 
-SCENES: tuple[Scene, ...] = (streamed, pushed, ahead, outside, let_go, evaluated, left)
+SCENES: tuple[Scene, ...] = (streamed, grown, ahead, outside, let_go, evaluated, left)

@@ -1,8 +1,8 @@
 """A stand-in for the tensorrt module: it runs the same ONNX through ONNX Runtime, on the stand-in driver's memory.
 
 It has only names and arguments that the real tensorrt_rtx wheel has too (test_standin.py). A step reads its inputs and
-writes its outputs when its turn comes on the stream, not when it is called; and an execution context has scratch memory,
-so that one context on two streams at once computes nonsense, as the real one does.
+writes its outputs when its turn comes on the stream, not when it is called; and an execution context has scratch memory
+that two streams may not use at once.
 """
 
 import ctypes
@@ -261,6 +261,7 @@ class IExecutionContext:
         self._engine = engine
         self._addresses: dict[str, int] = {}
         self._scratch: dict[str, NDArray[Any]] = {}
+        self._running = False
 
     def set_input_shape(self, name: str, shape: Shape) -> bool:
         return self._engine._shapes.get(name) == tuple(shape)
@@ -290,6 +291,8 @@ class IExecutionContext:
         return True
 
     def _read(self, addresses: dict[str, int]) -> None:
+        assert not self._running, "one execution context on two streams at once"
+        self._running = True
         engine = self._engine
         for name, shape in engine._shapes.items():
             self._scratch[name] = _array(addresses[name], shape, np.float32).copy()
@@ -299,6 +302,7 @@ class IExecutionContext:
             self._scratch[name] = found
 
     def _compute(self, addresses: dict[str, int]) -> None:
+        self._running = False
         engine = self._engine
         results = _session(engine._model).run(engine._outputs, self._scratch)
         for name, result in zip(engine._outputs, results, strict=True):
