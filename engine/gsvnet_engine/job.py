@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,15 @@ from gsvnet_engine.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL, Backen
 from gsvnet_engine.familiarity import Doubt
 from gsvnet_engine.pipeline import Tally, Watch, interruptible, run_video
 from gsvnet_engine.recommend import for_run
-from gsvnet_engine.sinks import STDOUT, SinkContext, SinkOptions, check_target, is_folder, open_sink
+from gsvnet_engine.sinks import (
+    STDOUT,
+    SinkContext,
+    SinkOptions,
+    check_target,
+    is_folder,
+    open_sink,
+    shows_pictures,
+)
 from gsvnet_engine.telemetry import Progress, StageTimes, stage_table
 from gsvnet_engine.video import STDIN, Source, SourceError, SourceOptions, is_url, open_source, stem_of
 
@@ -189,7 +197,7 @@ def _run_one(
     if other is not None:
         other.reset()
         captions = f"interval {segmenter.interval}", f"interval {other.interval}"
-    with open_source(spec, options.source) as source:
+    with open_source(spec, _source_options(options, targets, segmenter)) as source:
         for each in (segmenter, other):  # what cannot be segmented shows before any output is touched
             if each is not None:
                 each.warm(source.height, source.width)
@@ -221,6 +229,13 @@ def _run_one(
             errors=tuple(source.errors),
             unfamiliar=doubts.finish(),
         )
+
+
+def _source_options(options: RunOptions, targets: Sequence[str], segmenter: "Segmenter") -> SourceOptions:
+    """Pictures decoded on the GPU stay there where nothing but TensorRT looks at them, and few are held at a time."""
+    drawn = options.show or any(map(shows_pictures, targets))
+    keep = segmenter.backend == "tensorrt" and not drawn and not options.gpu.ahead
+    return replace(options.source, device=options.gpu.device, keep_on_device=keep)
 
 
 class _Doubts:

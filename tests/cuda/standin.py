@@ -17,7 +17,17 @@ _SOURCE = Path(__file__).with_name("libcuda.cpp")
 def build(folder: Path) -> Path:
     """libcuda.so.1 in `folder`: by its name cuda-bindings takes it for the driver, since it is loaded already."""
     library = folder / "libcuda.so.1"
-    command = ["g++", "-shared", "-fPIC", "-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
+    command = [
+        "g++",
+        "-shared",
+        "-fPIC",
+        "-std=c++17",
+        "-O1",
+        "-ffp-contract=off",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+    ]
     subprocess.run(
         [*command, "-Wl,-soname,libcuda.so.1", str(_SOURCE), "-o", str(library), "-ldl"], check=True
     )
@@ -39,7 +49,8 @@ class Driver:
         native.standin_enqueue.argtypes = [
             ctypes.c_void_p, _Run, ctypes.c_long, ctypes.POINTER(ctypes.c_size_t), ctypes.c_int,
         ]  # fmt: skip
-        self._works: dict[int, Callable[[], object]] = {}
+        self._works: dict[int, Callable[[], None]] = {}
+        self._once: set[int] = set()
         self._numbers = count()
         self._run = _Run(self._call)
         self.errors: list[BaseException] = []
@@ -50,7 +61,9 @@ class Driver:
         self._works.clear()
         self.errors.clear()
 
-    def device(self, *, number: int = 1, capability: tuple[int, int] = (8, 6), name: str = "Stand-in GPU") -> None:
+    def device(
+        self, *, number: int = 1, capability: tuple[int, int] = (8, 6), name: str = "Stand-in GPU"
+    ) -> None:
         self._native.standin_device(number, *capability, name.encode())
 
     def fail(self, number: int, code: int) -> None:
@@ -95,13 +108,15 @@ class Driver:
         touches: addresses that must live when it runs.
         """
         number = next(self._numbers)
-        self._works[number] = (lambda: self._works.pop(number, work) and work()) if once else work
+        self._works[number] = work
+        if once:
+            self._once.add(number)
         addresses = (ctypes.c_size_t * len(touches))(*touches)
         assert self._native.standin_enqueue(stream, self._run, number, addresses, len(touches)) == 0
 
     def _call(self, number: int) -> None:
         try:
-            self._works[number]()
+            (self._works.pop if number in self._once else self._works.__getitem__)(number)()
         except BaseException as error:  # it cannot pass through the driver
             self.errors.append(error)
 

@@ -26,7 +26,7 @@ def device_array(array: Any) -> DeviceArray:
     if hasattr(array, "__cuda_array_interface__"):
         found = _from_interface(array)
     elif on_device(array):
-        found = _from_dlpack(array)
+        found = dlpack_array(array, LEGACY_STREAM)  # the producer makes that stream wait for its work
     else:
         raise UsageError(
             f"{type(array).__name__} offers no device memory: give __cuda_array_interface__ or DLPack"
@@ -75,9 +75,12 @@ class _Tensor(ctypes.Structure):
     )
 
 
-def _from_dlpack(array: Any) -> DeviceArray:
-    """The capsule is kept, not consumed: its own destructor gives the memory back."""
-    capsule = array.__dlpack__(stream=LEGACY_STREAM)  # the producer makes that stream wait for its work
+def dlpack_array(array: Any, stream: int | None) -> DeviceArray:
+    """The memory behind a DLPack object; `stream`: which it is told that the memory will be read on.
+
+    The capsule is kept, not consumed: its own destructor gives the memory back.
+    """
+    capsule = array.__dlpack__() if stream is None else array.__dlpack__(stream=stream)
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     tensor = _Tensor.from_address(pointer(capsule, b"dltensor"))
@@ -96,7 +99,7 @@ def _from_dlpack(array: Any) -> DeviceArray:
         strides=strides,
         dtype=np.dtype(f"{kind}{size}"),
         owner=(array, capsule),
-        stream=LEGACY_STREAM,
+        stream=stream,
     )
 
 

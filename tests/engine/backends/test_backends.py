@@ -92,7 +92,9 @@ class TestChoose:
         assert backends.choose().name == "openvino"
 
     def test_unknown_names_are_answered_with_the_known(self) -> None:
-        with pytest.raises(UsageError, match="backend must be one of auto, tensorrt, openvino, onnxruntime, not 'tpu'"):
+        with pytest.raises(
+            UsageError, match="backend must be one of auto, tensorrt, openvino, onnxruntime, not 'tpu'"
+        ):
             backends.choose("tpu")
         with pytest.raises(UsageError, match="cpu precision must be one of f32, bf16, not 'f8'"):
             backends.choose("auto", "f8")

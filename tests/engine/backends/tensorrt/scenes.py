@@ -34,7 +34,9 @@ def frames(given: list[UInt8]) -> list[Frame]:
     return [Frame.from_rgb(picture, index=i, pts_s=i / 25) for i, picture in enumerate(given)]
 
 
-def on_cpu(folder: Path, given: list[Frame], interval: int | None = None, asked: tuple[int, ...] = ()) -> list[UInt8]:
+def on_cpu(
+    folder: Path, given: list[Frame], interval: int | None = None, asked: tuple[int, ...] = ()
+) -> list[UInt8]:
     """The labels that are right. asked: frames before which a keyframe is requested."""
     segmenter = Segmenter(folder, backend="onnxruntime", interval=interval, threads=1)
     labels = []
@@ -52,7 +54,9 @@ def wrong(found: list[UInt8], expected: list[UInt8]) -> int:
 
 
 @contextmanager
-def on_gpu(folder: Path, cache: Path, *, ahead: bool = False, interval: int | None = None) -> Iterator[Segmenter]:
+def on_gpu(
+    folder: Path, cache: Path, *, ahead: bool = False, interval: int | None = None
+) -> Iterator[Segmenter]:
     gpu = GpuOptions(cache=cache, ahead=ahead)
     with Segmenter(folder, backend="tensorrt", interval=interval, gpu=gpu) as segmenter:
         yield segmenter
@@ -122,16 +126,17 @@ def outside(folder: Path, cache: Path) -> int:
             stream.settle()
             segmenter.reset()
 
-            def written() -> Iterator[Frame]:
-                for each in given:
-                    stream.write(picture, each)
-                    yield Frame.from_device(picture, stream=stream.handle)
-
-            on_host = [s.labels for s in segmenter.segment(written())]
-            del picture, labels, written
+            on_host = [s.labels for s in segmenter.segment(_written(given, picture, stream))]
+            del picture, labels
             gc.collect()
     expected = on_cpu(folder, [Frame.from_rgb(each) for each in given])
     return wrong(found, expected) + wrong(on_host, expected)
+
+
+def _written(given: list[UInt8], picture: OutsideArray, stream: OutsideStream) -> Iterator[Frame]:
+    for each in given:
+        stream.write(picture, each)
+        yield Frame.from_device(picture, stream=stream.handle)
 
 
 def let_go(folder: Path, cache: Path) -> int:
@@ -181,10 +186,13 @@ def _labels(scores: NDArray[np.float32]) -> UInt8:
 
 def left(folder: Path, cache: Path) -> int:
     """Everything is closed with work still under way."""
-    with on_gpu(folder, cache, ahead=True, interval=2) as segmenter:
-        with closing(segmenter.segment(segmenter.feed(frames(pictures(9, seed=6))))) as results:
-            for _ in range(4):
-                next(results)
+    given = frames(pictures(9, seed=6))
+    with (
+        on_gpu(folder, cache, ahead=True, interval=2) as segmenter,
+        closing(segmenter.segment(segmenter.feed(given))) as results,
+    ):
+        for _ in range(4):
+            next(results)
     return 0
 
 

@@ -69,8 +69,11 @@ class IProgressMonitor:
 class ITensor:
     def __init__(self, info: onnx.ValueInfoProto) -> None:
         kind = info.type.tensor_type
-        types = {onnx.TensorProto.FLOAT: DataType.FLOAT, onnx.TensorProto.INT64: DataType.INT64}
-        self.name = info.name
+        types: dict[int, DataType] = {
+            int(onnx.TensorProto.FLOAT): DataType.FLOAT,
+            int(onnx.TensorProto.INT64): DataType.INT64,
+        }
+        self.name = str(info.name)
         self.dtype = types.get(kind.elem_type, DataType.HALF)
         self.shape = tuple(side.dim_value if side.HasField("dim_value") else -1 for side in kind.shape.dim)
 
@@ -199,9 +202,7 @@ class Builder:
     def create_optimization_profile(self) -> IOptimizationProfile:
         return IOptimizationProfile()
 
-    def build_serialized_network(
-        self, network: INetworkDefinition, config: IBuilderConfig
-    ) -> bytes | None:
+    def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> bytes | None:
         Builder.built += 1
         assert BuilderFlag.TF32 not in config._flags
         (profile,) = config._profiles
@@ -222,7 +223,9 @@ class ICudaEngine:
     def __init__(self, logger: ILogger, model: bytes, shapes: Any, values: Any) -> None:
         self._logger, self._model, self._shapes, self._values = logger, model, shapes, values
         graph = onnx.load_from_string(model).graph
-        self._tensors = {info.name: ITensor(info) for info in (*graph.input, *graph.output)}
+        self._tensors: dict[str, ITensor] = {
+            info.name: ITensor(info) for info in (*graph.input, *graph.output)
+        }
         self._outputs = [info.name for info in graph.output]
 
     @property
@@ -264,7 +267,7 @@ class IExecutionContext:
         self._running = False
 
     def set_input_shape(self, name: str, shape: Shape) -> bool:
-        return self._engine._shapes.get(name) == tuple(shape)
+        return bool(self._engine._shapes.get(name) == tuple(shape))
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         engine = self._engine
