@@ -124,8 +124,9 @@ def segmentation_warp(
 ) -> tuple[Float32, Float32]:
     """scores [N,C,h,w], flow [N,2,h,w] in cells, float32 -> warped [N,C,h,w], edges [N,1,h,w] float32.
 
-    warped: scores at (x + flow_x, y + flow_y), bilinear, the border replicated; edges: sigmoid of the Laplacian of its best
-    class. Equal to the bit to plugins/kernels/warp/reference.py for finite scores. Raises ValueError for other shapes.
+    warped: scores at (x + flow_x, y + flow_y), bilinear, the border replicated; edges: sigmoid of the Laplacian of its
+    best class. Equal to the bit to plugins/kernels/warp/reference.py for finite scores. Raises ValueError for other
+    shapes.
     """
     _require("scores", scores, (None, None, None, None))
     n, classes, rows, columns = scores.shape
@@ -169,8 +170,8 @@ def guided_filter(
 def taps(filter: Filter, outputs: int, extent: float, samples: int) -> tuple[NDArray[np.int32], Float32]:
     """How `resample` weighs one axis: first [outputs] int32, weights [taps,outputs] float32, for frame.cu.
 
-    Output i = sum over t of weights[t,i] * sample[first[i]+t]; taps that an output lacks weigh 0, and may lie beyond the
-    last sample. Raises ValueError where `extent` samples cannot be covered by `samples`.
+    Output i = sum over t of weights[t,i] * sample[first[i]+t]; taps that an output lacks weigh 0, and may lie beyond
+    the last sample. Raises ValueError where `extent` samples cannot be covered by `samples`.
     """
     count = library().gsvnet_taps(_FILTERS[filter], outputs, extent, samples, None, None, 0)
     if count < 0:
@@ -221,6 +222,12 @@ def library() -> ctypes.CDLL:
 def gpu_source(operation: str) -> Path:
     """The .cu file of an operation ("frame", "labels"), for NVRTC; its headers lie around it."""
     return _native(f"kernels/{operation}/{operation}.cu")
+
+
+def tensorrt_plugins() -> Path | None:
+    """The library of plugins/tensorrt; None where this build has none, for want of TensorRT's headers or nvcc."""
+    library = _native("libgsvnet_tensorrt_plugins.so")
+    return library if library.exists() else None
 
 
 def _path() -> Path:

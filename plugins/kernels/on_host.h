@@ -34,4 +34,11 @@ void launch(void (*kernel)(A...), dim3 grid, dim3 block, void** arguments) {
               call(kernel, arguments, std::index_sequence_for<A...>());
 }
 
+// Like kernel<<<grid, block>>>(arguments...).
+template <typename... A>
+void run(void (*kernel)(A...), dim3 grid, dim3 block, A... arguments) {
+  void* addresses[] = {const_cast<void*>(static_cast<const void*>(&arguments))...};
+  launch(kernel, grid, block, addresses);
+}
+
 }  // namespace on_host

@@ -38,7 +38,7 @@ class Driver:
     """The stand-in's controls. One a process, as there is one libcuda."""
 
     def __init__(self, library: Path) -> None:
-        self._native = native = ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+        self._native = native = ctypes.CDLL(str(library))
         for name in ("alive", "violations", "failed"):
             getattr(native, f"standin_{name}").restype = ctypes.c_char_p
         native.standin_calls.restype = ctypes.c_long

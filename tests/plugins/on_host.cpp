@@ -1,6 +1,8 @@
 // The kernels of every .cu as host functions, in one library. launch() is cuLaunchKernel by name: 0, or -1 for no such
-// kernel. Compile with -include plugins/kernels/on_host.h.
+// kernel.
 #include <cstring>
+
+#include "../../plugins/kernels/on_host.h"
 
 #include "../../plugins/kernels/filter/filter.cu"
 #include "../../plugins/kernels/frame/frame.cu"

@@ -12,22 +12,22 @@ ROOT = Path(__file__).parents[2]
 KERNELS = ROOT / "plugins" / "kernels"
 BLOCK = (32, 8, 1)  # portable.h
 
-_FLAGS = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"]
-
 
 def compile(output: Path, *sources: Path, flags: tuple[str, ...] = ()) -> None:
     """g++ on C++ and .cu files, the latter as host code."""
-    host = ["-include", str(KERNELS / "on_host.h"), "-x", "c++"]
-    command = [
-        "g++",
-        *_FLAGS,
-        *flags,
-        *host,
-        *(str(source) for source in sources),
-        "-o",
-        str(output),
-        "-pthread",
-    ]
+    linked = []
+    for source in sources:
+        if source.suffix == ".cu":
+            linked.append(output.with_name(f"{source.stem}.o"))
+            as_host = ["-include", str(KERNELS / "on_host.h"), "-x", "c++", "-c", str(source)]
+            _gpp(*flags, *as_host, "-o", str(linked[-1]))
+        else:
+            linked.append(source)
+    _gpp(*flags, *(str(each) for each in linked), "-o", str(output), "-pthread")
+
+
+def _gpp(*arguments: str) -> None:
+    command = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
 

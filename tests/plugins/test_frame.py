@@ -1,4 +1,4 @@
-"""Resampling against the float64 reference, that against torch and plain block means, and frame.cu against the CPU loop."""
+"""Resampling against the float64 reference, that against torch and block means, and frame.cu against the CPU loop."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""SegmentationWarp, GuidedFilter and LabelUpsample: CPU loops and .cu kernels against NumPy, NumPy against ONNX Runtime."""
+"""Warp, filter and labels: CPU loops and .cu kernels against NumPy, and those against ONNX Runtime."""
 
 from typing import Any
 
@@ -26,14 +26,15 @@ many = settings(deadline=None, max_examples=60)
 def random_scores(rng: np.random.Generator, *shape: int) -> Float32:
     """Some of them tied, so that the rule for ties counts."""
     values = rng.normal(size=shape) * 3
-    return (np.round(values) if rng.random() < 0.3 else values).astype(np.float32)
+    return np.asarray(np.round(values) if rng.random() < 0.3 else values, np.float32)
 
 
 def random_flow(rng: np.random.Generator, n: int, rows: int, columns: int) -> Float32:
     """Small, with some cells unknown, infinite, huge, or whole numbers."""
-    flow = (rng.normal(size=(n, 2, rows, columns)) * rng.choice([0.5, 3, 100])).astype(np.float32)
+    flow: Float32 = (rng.normal(size=(n, 2, rows, columns)) * rng.choice([0.5, 3, 100])).astype(np.float32)
     odd = rng.choice([0, 1, -2, np.nan, np.inf, -np.inf, 1e30, -1e30, 1e-30], size=flow.shape)
-    return np.where(rng.random(flow.shape) < 0.2, odd, flow).astype(np.float32)
+    flow[:] = np.where(rng.random(flow.shape) < 0.2, odd, flow)
+    return flow
 
 
 @many
@@ -237,7 +238,7 @@ def test_arrays_of_another_kind_are_refused() -> None:
     with pytest.raises(ValueError, match="at most 256 classes"):
         kernels.segmentation_warp(np.zeros((1, 257, 4, 5), np.float32), flow)
     with pytest.raises(ValueError, match="intra must be float32"):
-        kernels.guided_filter(scores, scores.astype(np.float64), flow)  # type: ignore[arg-type]
+        kernels.guided_filter(scores, scores.astype(np.float64), flow)
     with pytest.raises(ValueError, match=r"\[N,10,h,w\] or \[N,18,h,w\]"):
         kernels.guided_filter(scores, scores, flow)
     with pytest.raises(ValueError, match="cannot cover"):

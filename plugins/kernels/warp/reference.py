@@ -1,4 +1,4 @@
-"""Segmentation warp in NumPy, float32: the definition that warp.cpp and warp.cu must equal to the bit, for finite scores."""
+"""Segmentation warp in NumPy, float32: what warp.cpp and warp.cu must equal to the bit, for finite scores."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,8 @@ def segmentation_warp(scores: Float32, flow: Float32) -> tuple[Float32, Float32]
     """(scores [N,C,h,w], flow [N,2,h,w] in cells, x then y; float32) -> warped [N,C,h,w], edges [N,1,h,w] float32.
 
     warped: scores at (x + flow_x, y + flow_y), bilinear, the border replicated; NaN flow counts as 0, 1e4 is the most.
-    The blend: h0*(w0*a + w1*b) + h1*(w0*c + w1*d). edges: sigmoid of the Laplacian of argmax(warped), ties to the lowest.
+    The blend: h0*(w0*a + w1*b) + h1*(w0*c + w1*d). edges: sigmoid of the Laplacian of argmax(warped), ties to the
+    lowest.
     """
     rows, columns = scores.shape[2:]
     warped = np.empty_like(scores)
@@ -25,7 +26,7 @@ def segmentation_warp(scores: Float32, flow: Float32) -> tuple[Float32, Float32]
 
 
 def edges(index: NDArray[np.integer]) -> Float32:
-    """Classes [N,h,w] -> [N,1,h,w] float32: sigmoid of 8 times the centre less its neighbours, the border replicated."""
+    """Classes [N,h,w] -> [N,1,h,w] float32: sigmoid of 8 times the centre less its neighbours; border replicated."""
     bordered = np.pad(index.astype(np.int32), ((0, 0), (1, 1), (1, 1)), mode="edge")
     rows, columns = index.shape[1:]
     window = [bordered[:, dy : dy + rows, dx : dx + columns] for dy in range(3) for dx in range(3)]

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class TensorRT:
         self._cache = PlanCache(self.options.cache_folder, self.options.cache_bytes)
         self._context = Context(self.device)
         if self.choice.road == "plugin":
-            self._trt.get_plugin_registry().load_library(str(self.options.plugin))
+            self._trt.get_plugin_registry().load_library(str(plugin_library(self.options)))
 
     def open(self, bundle: Bundle, sizes: Sizes, threads: int | None) -> "TensorRTSession":
         """`threads` is for CPUs. Builds plans that are missing, and says so."""
@@ -140,7 +141,7 @@ class TensorRT:
         return plan
 
     def _key(self, bundle: Bundle, expected: Signature, graph: bytes) -> PlanKey:
-        plugin = self.options.plugin if self.choice.road == "plugin" else None
+        plugin = plugin_library(self.options) if self.choice.road == "plugin" else None
         return PlanKey(
             bundle=bundle.manifest.name,
             graph=expected.graph,
@@ -162,8 +163,13 @@ def examine(options: GpuOptions) -> tuple[DeviceInfo, generation.Choice]:
         shown = ", ".join(f"{device.index} ({device.name})" for device in devices)
         raise UsageError(f"GPU {options.device} is not there; there is {shown}")
     device = devices[options.device]
-    plugin = options.plugin is not None and options.plugin.exists()
+    plugin = plugin_library(options) is not None
     return device, generation.choose(device.capability, generation.installed(), plugin=plugin)
+
+
+def plugin_library(options: GpuOptions) -> Path | None:
+    """The one asked for, or the one that this build brings."""
+    return options.plugin or native.tensorrt_plugins()
 
 
 class TensorRTSession:

@@ -13,25 +13,27 @@ from tests.cuda import standin
 from tests.engine.backends.tensorrt import standin_tensorrt
 
 
-def machine(monkeypatch: pytest.MonkeyPatch, *, seed: int = 0) -> standin.Driver:
-    """Put the stand-ins in place. `seed`: of the order in which streams take turns."""
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[standin.Driver]:
+    """The stand-ins in place; nothing is asked of what a test leaves behind. Afterwards there is no GPU, as before."""
     driver = standin.load()
-    driver.reset(seed)
+    driver.reset()
     monkeypatch.setattr(generation, "installed", lambda: {"tensorrt": standin_tensorrt.__version__})
     monkeypatch.setattr(generation, "load", lambda choice: standin_tensorrt)
     # Kernels are compiled into the stand-in: an image is the operation's name.
     monkeypatch.setattr(modules, "compile_source", lambda source, architecture: source.stem.encode() + b"\0")
-    return driver
+    yield driver
+    driver.reset()
+    driver.device(number=0)
 
 
 @pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[standin.Driver]:
-    """The stand-in driver. Whatever a test did: nothing may be left over, used after it was freed, or swallowed."""
-    driver = machine(monkeypatch)
-    yield driver
-    assert driver.errors == []
-    assert driver.violations == ""
-    assert driver.alive == ""
+def driver(machine: standin.Driver) -> Iterator[standin.Driver]:
+    """The same; nothing may be left over, used after it was freed, or swallowed."""
+    yield machine
+    assert machine.errors == []
+    assert machine.violations == ""
+    assert machine.alive == ""
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from gsvnet_engine.backends.tensorrt import backend, picture, runtime, steps, uploads
 from gsvnet_engine.backends.tensorrt.order import Edge
 from tests.cuda import standin
-from tests.engine.backends.tensorrt.conftest import machine
 from tests.engine.backends.tensorrt.scenes import SCENES, Scene
 
 SEEDS = 12  # of which one must show what is missing
@@ -26,20 +25,18 @@ def test_every_scene_is_right(
 
 @pytest.mark.parametrize("edge", Edge, ids=lambda edge: edge.name)
 def test_no_edge_can_be_left_out(
-    edge: Edge, monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path
+    edge: Edge, machine: standin.Driver, monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path
 ) -> None:
-    driver = machine(monkeypatch)
     without(edge, monkeypatch)
-    shown = (_goes_wrong(driver, scene, seed, folder, tmp_path) for seed in range(SEEDS) for scene in SCENES)
+    shown = (_goes_wrong(machine, scene, seed, folder, tmp_path) for seed in range(SEEDS) for scene in SCENES)
     assert any(shown), f"nobody missed it: {edge.value}"
 
 
 def test_current_and_scores_need_both_buffers(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path
+    machine: standin.Driver, monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path
 ) -> None:
-    driver = machine(monkeypatch)
     monkeypatch.setattr(runtime, "PARITIES", 1)
-    assert _goes_wrong(driver, SCENES[0], 0, folder, tmp_path)
+    assert _goes_wrong(machine, SCENES[0], 0, folder, tmp_path)
 
 
 def without(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
