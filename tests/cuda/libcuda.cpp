@@ -686,10 +686,18 @@ API void standin_fail(long number, int code) {
 }
 
 API void standin_capacity(size_t bytes) { world().capacity = bytes; }
+// All work that can run now does.
+API void standin_run() {
+  std::lock_guard<std::recursive_mutex> lock(world().mutex);
+  while (step()) {
+  }
+}
+
 API void standin_hold(void* stream, int held) { stream_of(stream)->held = held; }
 API long standin_calls(const char* name) { return *name ? world().by_name[name] : world().calls; }
 // Bytes that copies of this kind ("HtoD", "DtoH", "DtoD") were asked for.
 API size_t standin_copied(const char* kind) { return world().copied[kind]; }
+API int standin_priority(void* stream) { return stream_of(stream)->priority; }
 API const char* standin_failed() { return world().failed.c_str(); }
 
 // "" where nothing of ours lives any more.

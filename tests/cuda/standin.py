@@ -78,9 +78,17 @@ class Driver:
         """No work of this stream runs until it is let go: as if the GPU were busy with it."""
         self._native.standin_hold(int(stream), held)  # type: ignore[call-overload]
 
+    def run(self) -> None:
+        """All work that can run now does."""
+        self._native.standin_run()
+
     def calls(self, name: str = "") -> int:
         """How often the function was called; without a name: all of them."""
         return int(self._native.standin_calls(name.encode()))
+
+    def priority(self, stream: int) -> int:
+        """The least goes first."""
+        return int(self._native.standin_priority(ctypes.c_void_p(stream)))
 
     def copied(self, kind: str) -> int:
         """Bytes that copies of "HtoD", "DtoH" or "DtoD" were asked for."""

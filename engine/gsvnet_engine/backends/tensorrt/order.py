@@ -23,10 +23,13 @@ class Edge(Enum):
     DOWNLOAD_AFTER_LABELS = "labels come down after they were computed"
     TAKE_AFTER_DOWNLOAD = "the host reads labels after they came down"
     START_AFTER_TRIAL = "networks run on frames after their trial runs, which use the same scratch memory"
+    AHEAD_AFTER_PREPARE = (
+        "the image network runs ahead after its picture was prepared, and after all before that"
+    )
     ADOPT_AFTER_AHEAD = "a keyframe's scores are used after they were computed ahead"
-    AHEAD_AFTER_ADOPT = "the next keyframe is computed ahead after the last one's scores were copied away"
-    AHEAD_AFTER_KEYFRAME = "the image network runs ahead after it has run in a frame's own time"
-    KEYFRAME_AFTER_AHEAD = "the image network runs in a frame's own time after it has run ahead"
+    KEYFRAME_AFTER_AHEAD = (
+        "the image network, or what it reads, is used in a frame's own time after it has run ahead"
+    )
     PREPARE_AFTER_OUTSIDE = "a picture that others write is read after they wrote it"
     OUTSIDE_AFTER_PREPARE = "others write that picture anew after it was read"
     RELEASE_AFTER_PREPARE = "a picture given from outside is let go after it was read"

@@ -3,7 +3,7 @@
     upload      pinned planes ──▶ device             two slots, filled by the decode thread
     compute     planes ──▶ i_t, and on keyframes the picture; then one CUDA graph: network, labels
     download    labels uint8 ──▶ pinned              two buffers
-    ahead       (optional) the next keyframe's planes ──▶ its scores, beside the frames before it
+    ahead       (optional) the next keyframe's picture ──▶ its scores, beside the frames before it
 
 S_t and i_t have two buffers each, by the parity of the frame: a step reads one and writes the other, so nothing is
 copied between steps, and a step that fails has touched nothing that the next one reads. Scores never leave the device.
@@ -86,7 +86,7 @@ class _Ahead:
         cells = sizes.grid[0] * sizes.grid[1]
         self.current = scope.keep(DeviceBuffer(3 * cells * FLOAT, "the picture at 1/8"))
         self.scores = scope.keep(DeviceBuffer(classes * cells * FLOAT, "scores"))
-        self.done, self.adopted, self.keyframe_done = (scope.keep(Event()) for _ in range(3))
+        self.prepared, self.done = scope.keep(Event()), scope.keep(Event())
         self.stream = scope.keep(Stream(low_priority=True))
         self.token: object | None = None
 
@@ -147,13 +147,14 @@ class Video:
         if ahead is None:
             return
         with self._context.current():
-            stream = ahead.stream
-            wait(Edge.AHEAD_AFTER_ADOPT, stream, ahead.adopted)
-            wait(Edge.AHEAD_AFTER_KEYFRAME, stream, ahead.keyframe_done)
             ahead.token = None
-            self._prepare(frame, stream, ahead.current, self._parities[self._turn], picture=True)
-            self._steps.run("ahead", self._parities[0], stream)
-            ahead.done.record(stream)
+            # Prepared in the compute stream's order: the frame's slot is free again soon, however long this takes.
+            wait(Edge.KEYFRAME_AFTER_AHEAD, self._compute, ahead.done)
+            self._prepare(frame, self._compute, ahead.current, self._parities[self._turn], picture=True)
+            ahead.prepared.record(self._compute)
+            wait(Edge.AHEAD_AFTER_PREPARE, ahead.stream, ahead.prepared)
+            self._steps.run("ahead", self._parities[0], ahead.stream)
+            ahead.done.record(ahead.stream)
             ahead.token = token
 
     def submit(
@@ -238,15 +239,12 @@ class Video:
             wait(Edge.KEYFRAME_AFTER_AHEAD, self._compute, self._ahead.done)
         self._prepare(frame, self._compute, parity.current, parity, picture=keyframe)
         self._steps.run(kind, parity, self._compute)
-        if keyframe and self._ahead is not None:
-            self._ahead.keyframe_done.record(self._compute)
         return kind
 
     def _adopt(self, ahead: _Ahead, parity: Parity) -> Kind:
         """A keyframe whose network has run ahead: copy what it left, and make the labels."""
         wait(Edge.ADOPT_AFTER_AHEAD, self._compute, ahead.done)
         self._steps.run("adopt", parity, self._compute)
-        ahead.adopted.record(self._compute)
         ahead.token = None
         return "adopt"
 
