@@ -130,6 +130,13 @@ const std::set<int>& lost_codes() {
   return codes;
 }
 
+// The device is gone: nothing that was given to it will run, and every later call says so.
+void lose(int code) {
+  world().lost = code;
+  world().legacy.queue.clear();
+  for (Stream* stream : world().streams) stream->queue.clear();
+}
+
 // Every entry: counts, and says how the call fails if it is the one to fail.
 int enter(const char* name, bool frees = false, bool needs_context = true) {
   World& w = world();
@@ -137,7 +144,7 @@ int enter(const char* name, bool frees = false, bool needs_context = true) {
   const long number = w.calls++;
   if (number == w.fail_at) {
     w.failed = name;
-    if (lost_codes().count(w.fail_with)) w.lost = w.fail_with;
+    if (lost_codes().count(w.fail_with)) lose(w.fail_with);
     return w.fail_with;
   }
   if (w.lost) return w.lost;
@@ -725,6 +732,7 @@ API const char* standin_violations() {
 // Work of somebody else's making (the stand-in for TensorRT, another library's stream): `run(number)`, when its turn comes.
 API int standin_enqueue(void* stream, void (*run)(long), long number, const uintptr_t* touches, int count) {
   std::lock_guard<std::recursive_mutex> lock(world().mutex);
+  if (world().lost) return world().lost;
   Op op;
   op.touches.assign(touches, touches + count);
   op.run = [run, number] { run(number); };

@@ -110,17 +110,17 @@ class Driver:
 
     def enqueue(
         self, stream: int, work: Callable[[], None], touches: list[int], *, once: bool = False
-    ) -> None:
+    ) -> bool:
         """Put `work` on a stream; in a capture, on its graph (not `once`: it is then forgotten when it has run).
 
-        touches: addresses that must live when it runs.
+        touches: addresses that must live when it runs. False: the device is lost.
         """
         number = next(self._numbers)
         self._works[number] = work
         if once:
             self._once.add(number)
         addresses = (ctypes.c_size_t * len(touches))(*touches)
-        assert self._native.standin_enqueue(stream, self._run, number, addresses, len(touches)) == 0
+        return not self._native.standin_enqueue(stream, self._run, number, addresses, len(touches))
 
     def _call(self, number: int) -> None:
         try:

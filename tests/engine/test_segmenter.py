@@ -84,7 +84,8 @@ class TestPush:
     def test_backends_agree(self, folder: Path) -> None:
         frames = pictures(6)
         runs = [
-            [s.push(f).labels for f in frames] for s in (Segmenter(folder, backend=name) for name in CPU_BACKENDS)
+            [s.push(f).labels for f in frames]
+            for s in (Segmenter(folder, backend=name) for name in CPU_BACKENDS)
         ]
         for one, other in zip(*runs, strict=True):
             assert np.mean(one != other) <= 0.0005

@@ -19,7 +19,6 @@ class Edge(Enum):
     UPLOAD_AFTER_PREPARE = "planes on the device are overwritten after they were read"
     GROW_AFTER_PREPARE = "buffers for planes are replaced by larger ones after they were read"
     PREPARE_AFTER_UPLOAD = "planes are read after they have arrived"
-    PREPARE_AFTER_TABLES = "a resampling table's pinned copy is freed after it was copied to the device"
     DOWNLOAD_AFTER_LABELS = "labels come down after they were computed"
     TAKE_AFTER_DOWNLOAD = "the host reads labels after they came down"
     START_AFTER_TRIAL = "networks run on frames after their trial runs, which use the same scratch memory"

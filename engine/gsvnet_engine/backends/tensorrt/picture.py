@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvnet_engine import kernels
-from gsvnet_engine.backends.tensorrt.order import Edge, settle
 from gsvnet_engine.cuda.memory import DeviceBuffer, PinnedBuffer
 from gsvnet_engine.cuda.modules import Kernel
+from gsvnet_engine.cuda.scope import Scope
 from gsvnet_engine.cuda.streams import Stream
 from gsvnet_engine.frames import DevicePlane, Frame
 from gsvnet_engine.geometry import Size
@@ -97,7 +97,10 @@ class Layout:
 
 
 class Preparer:
-    """Planes on the device -> RGB float32 [1,3,h,w] in 0..1 on the device. Keeps the tables of every size it met."""
+    """Planes on the device -> RGB float32 [1,3,h,w] in 0..1 on the device. Always on the same stream.
+
+    Keeps the tables of every size that it met: they come to the device in that stream's order.
+    """
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -146,27 +149,21 @@ class Preparer:
 
 
 class _Table:
-    """first and weights of kernels.taps, on the device. Made once a size: it waits for the stream."""
+    """first and weights of kernels.taps, on the device, and in the pinned memory that they are copied from."""
 
     def __init__(self, first: NDArray[np.int32], weights: NDArray[np.float32], stream: Stream) -> None:
         self._taps, self._split = len(weights), first.nbytes
         data = np.concatenate([first.view(np.uint8), weights.ravel().view(np.uint8)])
-        self._buffer = DeviceBuffer(data.nbytes, "resampling tables")
-        try:
-            pinned = PinnedBuffer(data.nbytes, "resampling tables")
-            try:
-                pinned.bytes[:] = data
-                self._buffer.upload(pinned, data.nbytes, stream)
-                settle(Edge.PREPARE_AFTER_TABLES, stream)
-            finally:
-                pinned.close()
-        except BaseException:
-            self._buffer.close()
-            raise
+        with Scope() as scope:
+            self._scope = scope
+            self._buffer = scope.keep(DeviceBuffer(data.nbytes, "resampling tables"))
+            pinned = scope.keep(PinnedBuffer(data.nbytes, "resampling tables"))
+            pinned.bytes[:] = data
+            self._buffer.upload(pinned, data.nbytes, stream)
 
     def axis(self, samples: int) -> _Axis:
         address = self._buffer.address
         return _Axis(address, address + self._split, self._taps, samples)
 
     def close(self) -> None:
-        self._buffer.close()
+        self._scope.close()

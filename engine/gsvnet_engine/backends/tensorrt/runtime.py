@@ -121,13 +121,13 @@ class Video:
             self._steps = scope.keep(
                 Steps(networks, kernels.labels, sizes, classes, self._compute, self._picture, say)
             )
-            for parity, other in zip(self._parities, reversed(self._parities), strict=True):
-                self._steps.add(parity, other)
-            if self._ahead is not None:
-                self._steps.add_ahead(
-                    self._ahead.stream, self._ahead.current, self._ahead.scores, self._parities
-                )
+            try:
+                self._add_steps()
+            except BaseException:
+                self._drain()
+                raise
         self._turn = 0  # the parity that the next frame writes
+        self._seen: PinnedBuffer | None = None  # scores on the host, once they were asked for
 
     @property
     def stream(self) -> Stream:
@@ -195,13 +195,11 @@ class Video:
         """S_t [1,C,h,w] of the last frame submitted, or the one before it (`back` 1), on the host. For evaluation."""
         parity = self._parities[(self._turn - 1 - back) % PARITIES]
         with self._context.current():
-            pinned = PinnedBuffer(parity.scores.size, "scores")
-            try:
-                parity.scores.download(pinned, pinned.size, self._compute)
-                settle(Edge.SCORES_AFTER_STEP, self._compute)
-                found = pinned.bytes.view(np.float32).copy()
-            finally:
-                pinned.close()
+            if self._seen is None:
+                self._seen = self._scope.keep(PinnedBuffer(parity.scores.size, "scores"))
+            parity.scores.download(self._seen, parity.scores.size, self._compute)
+            settle(Edge.SCORES_AFTER_STEP, self._compute)
+        found = self._seen.bytes.view(np.float32).copy()
         return found.reshape(1, self._classes, *self._sizes.grid)
 
     def let_go(self) -> None:
@@ -224,9 +222,18 @@ class Video:
         """Free everything, its work done. A lost device is no reason to keep the rest."""
         self._staged.let_go()
         with self._context.quietly_current():
-            for stream in self._streams():
-                drain(Edge.FREE_AFTER_WORK, stream)
+            self._drain()
             self._scope.close()
+
+    def _add_steps(self) -> None:
+        for parity, other in zip(self._parities, reversed(self._parities), strict=True):
+            self._steps.add(parity, other)
+        if self._ahead is not None:
+            self._steps.add_ahead(self._ahead.stream, self._ahead.current, self._ahead.scores, self._parities)
+
+    def _drain(self) -> None:
+        for stream in self._streams():
+            drain(Edge.FREE_AFTER_WORK, stream)
 
     def _streams(self) -> list[Stream]:
         ahead = [] if self._ahead is None else [self._ahead.stream]

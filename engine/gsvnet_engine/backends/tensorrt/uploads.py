@@ -8,6 +8,7 @@ from gsvnet_engine.backends.tensorrt.order import Edge, settle, wait
 from gsvnet_engine.backends.tensorrt.picture import Layout
 from gsvnet_engine.cuda.device import Context
 from gsvnet_engine.cuda.memory import DeviceBuffer, PinnedBuffer
+from gsvnet_engine.cuda.scope import Scope
 from gsvnet_engine.cuda.streams import Event, Stream
 from gsvnet_engine.frames import DevicePlane, Frame
 
@@ -21,7 +22,9 @@ class _Slot:
     def __init__(self) -> None:
         self.pinned: PinnedBuffer | None = None
         self.device: DeviceBuffer | None = None
-        self.uploaded, self.consumed = Event(), Event()
+        with Scope() as scope:
+            self._scope = scope
+            self.uploaded, self.consumed = scope.keep(Event()), scope.keep(Event())
         self.taken = False
         self.filling = Lock()  # a decode thread that was let go may still be at it
 
@@ -35,8 +38,7 @@ class _Slot:
 
     def close(self) -> None:
         self._free()
-        self.uploaded.close()
-        self.consumed.close()
+        self._scope.close()
 
     def _free(self) -> None:
         for buffer in (self.pinned, self.device):

@@ -289,9 +289,9 @@ class IExecutionContext:
         driver = standin.load()
         values = self._engine._values
         touched = [address for name, address in addresses.items() if name not in values]
-        driver.enqueue(stream_handle, lambda: self._read(addresses), touched)
-        driver.enqueue(stream_handle, lambda: self._compute(addresses), touched)
-        return True
+        return driver.enqueue(stream_handle, lambda: self._read(addresses), touched) and driver.enqueue(
+            stream_handle, lambda: self._compute(addresses), touched
+        )
 
     def _read(self, addresses: dict[str, int]) -> None:
         assert not self._running, "one execution context on two streams at once"
