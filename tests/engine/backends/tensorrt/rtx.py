@@ -1,7 +1,7 @@
 """The real tensorrt_rtx wheel, in processes of its own: a fault there ends only them, and they meet no stand-in driver.
 
-    python -m tests.engine.backends.tensorrt.rtx names          {class: {member: [arguments]}} as JSON
-    python -m tests.engine.backends.tensorrt.rtx build < jobs   JSON lines in, JSON lines out; see `build`
+python -m tests.engine.backends.tensorrt.rtx names          {class: {member: [arguments]}} as JSON
+python -m tests.engine.backends.tensorrt.rtx build < jobs   JSON lines in, JSON lines out; see `build`
 """
 
 import json
@@ -64,7 +64,9 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
     sizes = Bundle.open(job["sizes_of"]).plan(*job["source"])
     scores = (1, job["classes"], *sizes.grid)
     if job["graph"].startswith("labels"):
-        expected = Signature(job["graph"], {"scores": scores}, {"labels": (1, *sizes.source)}, {"size": sizes.source})
+        expected = Signature(
+            job["graph"], {"scores": scores}, {"labels": (1, *sizes.source)}, {"size": sizes.source}
+        )
     else:
         expected = signature(job["graph"], job["classes"], sizes)
     graph = Path(job["file"]).read_bytes()
@@ -87,7 +89,9 @@ if __name__ == "__main__":
 
     answers = os.dup(1)  # TensorRT prints on stdout that there is no driver
     os.dup2(2, 1)
-    result = names() if sys.argv[1] == "names" else [build(json.loads(line)) for line in sys.stdin if line.strip()]
+    result = (
+        names() if sys.argv[1] == "names" else [build(json.loads(line)) for line in sys.stdin if line.strip()]
+    )
     os.write(answers, b"")
     with open(answers, "w") as out:
         json.dump(result, out)

@@ -123,9 +123,7 @@ class TestPlansOfABundle:
         with Segmenter(folder, backend="tensorrt", gpu=gpu) as segmenter:
             segmenter.push(pictures(1)[0])
 
-    def test_built_once(
-        self, driver: standin.Driver, folder: Path, gpu: GpuOptions, said: list[str]
-    ) -> None:
+    def test_built_once(self, driver: standin.Driver, folder: Path, gpu: GpuOptions, said: list[str]) -> None:
         self._run(folder, gpu)
         assert said == [
             f"building a plan of toy {graph} for Stand-in GPU with TensorRT 11.4.0"
@@ -146,7 +144,9 @@ class TestPlansOfABundle:
         assert len(said) == 2
 
     def test_no_build(self, driver: standin.Driver, folder: Path, gpu: GpuOptions) -> None:
-        with pytest.raises(BackendError, match=r"keyframe.onnx: there is no plan for this GPU and size, and --no-build"):
+        with pytest.raises(
+            BackendError, match=r"keyframe.onnx: there is no plan for this GPU and size, and --no-build"
+        ):
             self._run(folder, replace(gpu, build=False))
 
     def test_a_stale_plan_is_built_anew_with_one_line(
@@ -177,7 +177,10 @@ class TestPlansOfABundle:
         cache.put(key, b"a plan of another driver")
         said.clear()
         self._run(folder, gpu)
-        assert "TensorRT does not take the plan: the plan was made by another version; building its plan anew" in said[0]
+        assert (
+            "TensorRT does not take the plan: the plan was made by another version; building its plan anew"
+            in said[0]
+        )
         assert len(said) == 2
 
     def test_a_folder_that_cannot_be_written(
@@ -189,7 +192,12 @@ class TestPlansOfABundle:
         assert "the plan cannot be kept" in said[1] and "it will be built again next time" in said[1]
 
     def test_the_plugin_is_part_of_the_key(
-        self, driver: standin.Driver, folder: Path, gpu: GpuOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        driver: standin.Driver,
+        folder: Path,
+        gpu: GpuOptions,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         loaded = list[str]()
 
@@ -206,7 +214,9 @@ class TestPlansOfABundle:
         assert (key.road, loaded) == ("plugin", [str(library)])
         assert len(key.plugin_sha256) == 64
 
-    def test_the_bundles_precision_is_reported(self, driver: standin.Driver, tmp_path: Path, gpu: GpuOptions) -> None:
+    def test_the_bundles_precision_is_reported(
+        self, driver: standin.Driver, tmp_path: Path, gpu: GpuOptions
+    ) -> None:
         folder = toy_bundle.write(tmp_path / "half", precision="fp16")
         with Segmenter(folder, backend="tensorrt", gpu=gpu) as segmenter:
             segmenter.warm(HEIGHT, WIDTH)
@@ -216,7 +226,9 @@ class TestPlansOfABundle:
 
     def test_timing_cache_and_progress(self, driver: standin.Driver, folder: Path, gpu: GpuOptions) -> None:
         steps = list[tuple[str, int, int]]()
-        self._run(folder, replace(gpu, progress=lambda what, done, of: steps.append((Path(what).name, done, of))))
+        self._run(
+            folder, replace(gpu, progress=lambda what, done, of: steps.append((Path(what).name, done, of)))
+        )
         assert steps[:4] == [("keyframe.onnx", done, 2) for done in (0, 1, 2, 2)]
         assert PlanCache(gpu.cache_folder, 1).timing("TensorRT 11.4.0", (8, 6)) == b"timings"
         assert backend_module.plugin_library(gpu) is None

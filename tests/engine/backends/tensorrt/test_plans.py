@@ -20,7 +20,9 @@ def expected(graph: str) -> Signature:
 
 
 def test_a_graph_that_does_not_parse() -> None:
-    with pytest.raises(BundleError, match="keyframe.onnx: TensorRT 11.4.0.106 cannot load it: in the stand-in's parser"):
+    with pytest.raises(
+        BundleError, match="keyframe.onnx: TensorRT 11.4.0.106 cannot load it: in the stand-in's parser"
+    ):
         plans.build(trt, b"\x08\x08", expected("keyframe.onnx"), where="keyframe.onnx")
 
 

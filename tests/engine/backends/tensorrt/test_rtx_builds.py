@@ -41,7 +41,11 @@ def check(results: list[dict[str, Any]], folder: Path) -> None:
 def _is_known(result: dict[str, Any], folder: Path) -> bool:
     """TensorRT-RTX 1.7 has no float32 matrix product for Turing: graphs that hold one build there with TensorRT alone."""
     operators = {node.op_type for node in onnx.load(str(folder / result["graph"])).graph.node}
-    return result["target"] == "SM75" and "MatMul" in operators and "FP32 GEMM is not supported" in result["error"]
+    return (
+        result["target"] == "SM75"
+        and "MatMul" in operators
+        and "FP32 GEMM is not supported" in result["error"]
+    )
 
 
 def test_street() -> None:
@@ -58,7 +62,10 @@ def test_a_fresh_swiftnet(tmp_path: Path) -> None:
     from gsvnet_export.networks.propagation import PropagationConfig
 
     torch.manual_seed(0)
-    networks = build_keyframe("swiftnet", "resnet18", 19).eval(), Propagation(PropagationConfig(classes=19)).eval()
+    networks = (
+        build_keyframe("swiftnet", "resnet18", 19).eval(),
+        Propagation(PropagationConfig(classes=19)).eval(),
+    )
     graphs = onnx_graphs.build_graphs(*networks, 19)
     for name, model in graphs.items():
         (tmp_path / name).write_bytes(model.SerializeToString())
@@ -81,16 +88,20 @@ def half_convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     nodes = []
     for i, node in enumerate(model.graph.node):
-        if node.op_type == "Conv":
+        if node.op_type == "Conv" and node.input[1] in weights:
             for name in node.input[1:]:
                 tensor = weights[name]
                 if tensor.data_type == onnx.TensorProto.FLOAT:
                     array = onnx.numpy_helper.to_array(tensor).astype(np.float16)
                     tensor.CopyFrom(onnx.numpy_helper.from_array(array, name))
             narrow, wide = f"narrow_{i}", node.output[0]
-            nodes.append(onnx.helper.make_node("Cast", [node.input[0]], [narrow], to=onnx.TensorProto.FLOAT16))
+            nodes.append(
+                onnx.helper.make_node("Cast", [node.input[0]], [narrow], to=onnx.TensorProto.FLOAT16)
+            )
             node.input[0], node.output[0] = narrow, f"half_{i}"
-            nodes.extend((node, onnx.helper.make_node("Cast", [f"half_{i}"], [wide], to=onnx.TensorProto.FLOAT)))
+            nodes.extend(
+                (node, onnx.helper.make_node("Cast", [f"half_{i}"], [wide], to=onnx.TensorProto.FLOAT))
+            )
         else:
             nodes.append(node)
     del model.graph.node[:]

@@ -50,4 +50,6 @@ def hasattr_later(each: type, name: str) -> bool:
 
 
 def test_every_class_is_looked_at() -> None:
-    assert {"Builder", "OnnxParser", "Runtime", "IExecutionContext", "IProgressMonitor"} <= {c.__name__ for c in CLASSES}
+    assert {"Builder", "OnnxParser", "Runtime", "IExecutionContext", "IProgressMonitor"} <= {
+        c.__name__ for c in CLASSES
+    }
