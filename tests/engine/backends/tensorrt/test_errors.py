@@ -69,7 +69,7 @@ class TestMessages:
         with Segmenter(folder, backend="tensorrt", gpu=gpu) as segmenter:
             segmenter.push(pictures(1)[0])
             driver.fail(0, standin.ILLEGAL_ADDRESS)
-            with pytest.raises(DriverError, match="the GPU was lost .*; start anew") as caught:
+            with pytest.raises(DriverError, match=r"the GPU was lost .*; start anew") as caught:
                 segmenter.push(pictures(1)[0])
             assert caught.value.lost and caught.value.exit_code == 6
 
@@ -100,7 +100,7 @@ class TestMessages:
             Segmenter(folder, backend="tensorrt", gpu=replace(gpu, device=3))
 
     def test_a_function_that_the_driver_lacks(self, driver: standin.Driver) -> None:
-        with pytest.raises(DriverError, match="cuCtxGetLimit cannot be called .*; install gsvnet-engine"):
+        with pytest.raises(DriverError, match=r"cuCtxGetLimit cannot be called .*; install gsvnet-engine"):
             call("cuCtxGetLimit", 0)
 
 

@@ -1,11 +1,9 @@
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
 from gsvnet_engine.backends.tensorrt import generation
 from gsvnet_engine.errors import BackendError
-
-README = Path(__file__).parents[4] / "README.md"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +56,7 @@ def test_one_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("libnvinfer.so.11: cannot open shared object file")
 
     monkeypatch.setattr(generation, "import_module", broken)
-    with pytest.raises(BackendError, match="TensorRT 11.4.0: is installed but does not load: libnvinfer"):
+    with pytest.raises(BackendError, match=r"TensorRT 11.4.0: is installed but does not load: libnvinfer"):
         generation.load(choice)
 
 
@@ -67,7 +65,7 @@ def test_what_is_installed_is_read_from_metadata(monkeypatch: pytest.MonkeyPatch
 
     def version(name: str) -> str:
         if name not in versions:
-            raise generation.PackageNotFoundError(name)
+            raise PackageNotFoundError(name)
         return versions[name]
 
     monkeypatch.setattr(generation, "version", version)

@@ -21,7 +21,7 @@ def expected(graph: str) -> Signature:
 
 def test_a_graph_that_does_not_parse() -> None:
     with pytest.raises(
-        BundleError, match="keyframe.onnx: TensorRT 11.4.0.106 cannot load it: in the stand-in's parser"
+        BundleError, match=r"keyframe.onnx: TensorRT 11.4.0.106 cannot load it: in the stand-in's parser"
     ):
         plans.build(trt, b"\x08\x08", expected("keyframe.onnx"), where="keyframe.onnx")
 
@@ -38,7 +38,7 @@ def test_a_graph_that_cannot_be_built(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(trt.Builder, "build_serialized_network", refuse)
     graph = toy_bundle.models()["keyframe.onnx"].SerializeToString()
-    with pytest.raises(BackendError, match="TensorRT 11.4.0.106 cannot build it: no kernel for this card"):
+    with pytest.raises(BackendError, match=r"TensorRT 11.4.0.106 cannot build it: no kernel for this card"):
         plans.build(trt, graph, expected("keyframe.onnx"), where="keyframe.onnx")
 
 

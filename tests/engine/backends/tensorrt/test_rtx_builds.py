@@ -39,7 +39,7 @@ def check(results: list[dict[str, Any]], folder: Path) -> None:
 
 
 def _is_known(result: dict[str, Any], folder: Path) -> bool:
-    """TensorRT-RTX 1.7 has no float32 matrix product for Turing: graphs that hold one build there with TensorRT alone."""
+    """TensorRT-RTX 1.7 has no float32 matrix product for Turing: those that hold one need TensorRT there."""
     operators = {node.op_type for node in onnx.load(str(folder / result["graph"])).graph.node}
     return (
         result["target"] == "SM75"

@@ -19,7 +19,7 @@ from gsvnet_engine.backends.tensorrt.runtime import Video
 from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.cuda.graphs import Graph
 from gsvnet_engine.errors import BackendError, UsageError
-from gsvnet_engine.frames import Frame, Plane
+from gsvnet_engine.frames import DevicePlane, Frame, Plane
 from gsvnet_engine.schedule import Next
 from gsvnet_engine.sources.layout import LAYOUTS, Orientation, frame_of, raw_sizes
 from tests import toy_bundle
@@ -152,7 +152,8 @@ class TestScoresStay:
             for frame, segmentation in zip(given, segmenter.segment(given), strict=True):
                 reference.push(frame)
                 assert segmentation.index == frame.index
-                np.testing.assert_allclose(segmenter.scores, reference.scores, atol=1e-4)  # type: ignore[arg-type]
+                assert segmenter.scores is not None and reference.scores is not None
+                np.testing.assert_allclose(segmenter.scores, reference.scores, atol=1e-4)
 
 
 class TestGraphs:
@@ -256,9 +257,7 @@ class TestOutside:
             Segmenter(folder, backend="onnxruntime").push_into(pictures(1)[0], None)
 
     def test_frames_on_a_gpu_are_not_for_cpus(self, folder: Path) -> None:
-        frame = replace(
-            frames(pictures(1))[0], planes=(), device_planes=(runtime.DevicePlane(1, 1, 1, 1, 1),)
-        )
+        frame = replace(frames(pictures(1))[0], planes=(), device_planes=(DevicePlane(1, 1, 1, 1, 1),))
         with pytest.raises(UsageError, match="this frame lies on a GPU: the onnxruntime backend cannot"):
             Segmenter(folder, backend="onnxruntime").push(frame)
 
@@ -325,7 +324,7 @@ class TestPictures:
         given = []
         for i in range(4):
             most = (1 << layout.depth) - 1
-            buffers = [
+            buffers: list[Any] = [
                 (rng.integers(0, most + 1, size, np.uint16) << layout.shift).astype(layout.dtype)
                 for size in raw_sizes(layout, height, width)
             ]
