@@ -1,20 +1,25 @@
 """Writes docs/gpu.md: what each kernel takes of a GPU, and what that and the networks' arithmetic let one expect.
 
-    python docs/make_gpu_tables.py        # needs nvcc and the export extra (torch); no GPU
+    python docs/make_gpu_tables.py --nvrtc PATH/libnvrtc.so.12    # of 12.9, for Pascal, which nvcc 13 does not know
+
+Needs nvcc and the export extra (torch), and no GPU.
 
 Registers and spills are the compiler's. Bytes and products are counted. Everything in seconds follows from those and
 published figures of the cards: nothing here is a measurement.
 """
 
+import argparse
+import ctypes
 import re
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "gpu.md"
+PASCAL = "sm_61"
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 GOALS = {"GTX 1080 Ti": 284, "H100 SXM": 1000}
 
@@ -141,9 +146,42 @@ def compile_kernels(nvcc: str, source: Path) -> dict[tuple[str, str], Use]:
     """What nvcc says that each (kernel, architecture) of a .cu uses. Raises CalledProcessError where it fails."""
     targets = [f"-gencode=arch=compute_{a[3:]},code={a}" for a in ARCHITECTURES]
     with TemporaryDirectory() as folder:
-        command = [nvcc, "-std=c++17", "-fmad=false", *targets, "-Xptxas=-v", "-Werror=all-warnings"]
+        command = [
+            nvcc,
+            "-std=c++17",
+            "-fmad=false",
+            "--threads=2",
+            *targets,
+            "-Xptxas=-v",
+            "-Werror=all-warnings",
+        ]
         command += ["-fatbin", "-o", f"{folder}/kernels.fatbin", str(source)]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    return _uses(said)
+
+
+def compile_for_pascal(nvrtc: Path, source: Path) -> dict[tuple[str, str], Use]:
+    """What NVRTC 12.9 says that each kernel of a .cu uses on sm_61. Raises RuntimeError where it does not compile."""
+    library = ctypes.CDLL(str(nvrtc))
+    options = [f"--gpu-architecture={PASCAL}", "-fmad=false", "--std=c++17", "--ptxas-options=-v"]
+    options.append(f"-I{source.parent}")
+    given = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+    library.nvrtcCreateProgram(
+        ctypes.byref(program), source.read_bytes(), source.name.encode(), 0, None, None
+    )
+    status = library.nvrtcCompileProgram(program, len(options), given)
+    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetProgramLog(program, log)
+    library.nvrtcDestroyProgram(ctypes.byref(program))
+    if status:
+        raise RuntimeError(f"{source.name} does not compile for {PASCAL}:\n{log.value.decode()}")
+    return _uses(log.value.decode())
+
+
+def _uses(said: str) -> dict[tuple[str, str], Use]:
+    """From what ptxas says with -v."""
     pattern = (
         r"Compiling entry function '(\w+)' for '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads"
         r".*?Used (\d+) registers"
@@ -241,10 +279,10 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def resources_section(nvcc: str) -> str:
+def resources_section(nvcc: str, nvrtc: Path) -> str:
     used: dict[tuple[str, str], Use] = {}
     for source in sources():
-        used |= compile_kernels(nvcc, source)
+        used |= compile_for_pascal(nvrtc, source) | compile_kernels(nvcc, source)
     version = re.findall(r"release [\d.]+, (V[\d.]+)", _output(nvcc, "--version"))[0]
 
     def cell(kernel: str, architecture: str) -> str:
@@ -253,12 +291,12 @@ def resources_section(nvcc: str) -> str:
 
     spilled = sum(use.spilled_bytes for use in used.values())
     verdict = "No kernel spills one." if not spilled else "Spilled bytes stand beside."
-    rows = [[f"`{k}`", *(cell(k, a) for a in ARCHITECTURES)] for k in KERNELS]
+    rows = [[f"`{k}`", *(cell(k, a) for a in (PASCAL, *ARCHITECTURES))] for k in KERNELS]
     return f"""## Registers
 
-A thread, as nvcc {version} compiles with `-fmad=false`. {verdict} Blocks are of 256 threads.
+A thread, as nvcc {version} (NVRTC 12.9 for {PASCAL}) compiles with `-fmad=false`. {verdict} Blocks are of 256 threads.
 
-{table(["kernel", *ARCHITECTURES], rows)}"""
+{table(["kernel", PASCAL, *ARCHITECTURES], rows)}"""
 
 
 def _output(*command: str) -> str:
@@ -314,8 +352,9 @@ def prediction_section(networks: tuple[list[Layer], list[Layer]]) -> str:
 
 SwiftNet-R18 with {CLASSES} classes at {_size(KEYFRAME)} and PF at {_size(GRID)}, interval {INTERVAL}:
 {keyframe:.1f} and {propagation:.2f} G products in {counts} convolutions, which read and write
-{numbers[0]:.0f} and {numbers[1]:.0f} million numbers. A convolution takes as long as its arithmetic or its memory, whichever is longer; preparation, the three
-operations and labels as long as the table above says. *Bound*: at the card's full published rates, nothing lost
+{numbers[0]:.0f} and {numbers[1]:.0f} million numbers. A convolution takes as long as its arithmetic or its memory,
+whichever is longer; preparation, the three operations and labels as long as the table above says.
+*Bound*: at the card's full published rates, nothing lost
 between kernels. *Predicted*: {_PAPER_SHARE:.0%} of the arithmetic in fp32, which is what the paper's keyframe network
 reached on its GTX 1080 Ti (58.5 G products in 15.8 ms), {_TENSOR_SHARE:.0%} on tensor cores and {1e6 * LAUNCH_S:.0f} µs
 a kernel, which are guesses.
@@ -363,11 +402,21 @@ SOURCES = """## The cards' figures
 """
 
 
-def page(nvcc: str, networks: Callable[[], tuple[list[Layer], list[Layer]]] = layers) -> str:
-    parts = [resources_section(nvcc), work_section(), prediction_section(networks()), SOURCES]
+def page(nvcc: str, nvrtc: Path) -> str:
+    parts = [resources_section(nvcc, nvrtc), work_section(), prediction_section(layers()), SOURCES]
     return INTRODUCTION + "\n".join(parts)
 
 
-if __name__ == "__main__":
-    PAGE.write_text(page("nvcc"))
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Writes docs/gpu.md.")
+    parser.add_argument("--nvcc", default="nvcc")
+    parser.add_argument(
+        "--nvrtc", type=Path, required=True, help="libnvrtc.so.12 of nvidia-cuda-nvrtc-cu12 12.9"
+    )
+    options = parser.parse_args()
+    PAGE.write_text(page(options.nvcc, options.nvrtc))
     print(PAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,8 +3,8 @@
 //
 // Every kernel runs in blocks of 32 x 8 threads, in a grid of ceil(columns / 32) x ceil(rows / 8) x depth blocks, with
 // columns, rows and depth as its comment says; threads beyond columns and rows do nothing. Kernels share no memory and
-// wait for nobody. Compile them without contraction (-fmad=false, -ffp-contract=off): the blends' roundings are part of
-// the definition.
+// wait for nobody. Compile them without contraction (-fmad=false, -ffp-contract=off) and without fast mathematics: the
+// roundings of blends and divisions are part of the definition.
 #pragma once
 
 #ifdef __CUDACC__

@@ -5,6 +5,7 @@ import torch
 
 from gsvnet_export.cost import count_macs, count_parameters
 from gsvnet_export.networks import Propagation, build_keyframe
+from gsvnet_export.networks.efficientnet import EfficientNetLite
 from gsvnet_export.networks.layers import pool_to_rows
 from gsvnet_export.networks.propagation import PropagationConfig
 
@@ -37,6 +38,14 @@ def test_keyframe_networks_take_any_size(network: str, trunk: str, size: tuple[i
     stride = 4 if network == "swiftnet" else 8
     assert scores.shape == (2, 5, -(-size[0] // stride), -(-size[1] // stride))
     assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize(("variant", "published"), [(0, 4.652e6), (1, 5.416e6), (2, 6.092e6)])
+def test_efficientnet_lite_sizes(variant: int, published: float) -> None:
+    trunk = EfficientNetLite(variant)
+    last = trunk.channels[-1]
+    classifier = last * 1280 + 2 * 1280 + 1280 * 1000 + 1000  # what classification adds to a trunk
+    assert count_parameters(trunk) + classifier == pytest.approx(published, rel=0.001)
 
 
 def test_unknown_network_is_named() -> None:

@@ -3,12 +3,15 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
-#include <limits>
+#include <cstdlib>
 #include <random>
 #include <vector>
 
+#include "../../plugins/kernels/frame/core.h"
 #include "../../plugins/kernels/gsvnet_kernels.h"
+
+using gsvnet::Axis;
+using gsvnet::Preparation;
 
 extern "C" int launch(const char* name, const unsigned grid[3], const unsigned block[3], void** arguments);
 
@@ -100,24 +103,6 @@ void check(int n, int classes, int rows, int columns) {
   run("gsvnet_labels_half", 2 * columns, 2 * rows, n, half.data(), classes, rows, columns, labels.data(), 2 * rows,
       2 * columns);
 }
-
-struct Axis {
-  const int* first;
-  const float* weights;
-  int taps, samples;
-};
-
-struct SourcePlane {
-  const void* data;
-  long long item_stride, row_stride, pixel_stride;
-  Axis rows, columns;
-  int bytes, shift;
-};
-
-struct Preparation {
-  SourcePlane planes[3];
-  float offset[3], matrix[9];
-};
 
 struct Table {
   std::vector<int> first;

@@ -29,15 +29,12 @@ _LITE0 = (
     _Stage(6, 320, 1, 1, 3),
 )
 _LAST_STAGE_OF_STRIDE = (1, 2, 4, 6)  # strides 4, 8, 16, 32
-_SCALES = {
-    0: (1.0, 1.0),
-    1: (1.0, 1.1),
-    2: (1.1, 1.2),
-}  # of widths and depths; the larger ones outgrow a bundle
+# Of widths and depths; the larger variants outgrow a bundle.
+_SCALES = {0: (1.0, 1.0), 1: (1.0, 1.1), 2: (1.1, 1.2)}
 
 
 def _stages(variant: int) -> list[_Stage]:
-    """Compound scaling (section 3.3): widths to multiples of 8, never under 90 %; first and last stage keep one block."""
+    """Compound scaling (section 3.3): widths to multiples of 8, not below 90 %; first and last stage keep one block."""
     width, depth = _SCALES[variant]
     scaled = []
     for index, stage in enumerate(_LITE0):
