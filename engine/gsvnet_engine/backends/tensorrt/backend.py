@@ -26,6 +26,7 @@ from gsvnet_engine.cuda.scope import Scope
 from gsvnet_engine.errors import BackendError, OutputError, UsageError
 from gsvnet_engine.geometry import Sizes
 
+_loaded: set[Path] = set()  # plugin libraries: once a process
 _PRECISIONS = {"fp32": "f32", "fp16": "f16", "int8": "int8"}
 
 
@@ -42,8 +43,10 @@ class TensorRT:
         self._trt = generation.load(self.choice)
         self._cache = PlanCache(self.options.cache_folder, self.options.cache_bytes)
         self._context = Context(self.device)
-        if self.choice.road == "plugin":
-            self._trt.get_plugin_registry().load_library(str(plugin_library(self.options)))
+        plugin = plugin_library(self.options)
+        if self.choice.road == "plugin" and plugin is not None and plugin not in _loaded:
+            self._trt.get_plugin_registry().load_library(str(plugin))
+            _loaded.add(plugin)
 
     def open(self, bundle: Bundle, sizes: Sizes, threads: int | None) -> "TensorRTSession":
         """`threads` is for CPUs. Builds plans that are missing, and says so."""
