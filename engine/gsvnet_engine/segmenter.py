@@ -137,7 +137,9 @@ class Segmenter:
 
     @property
     def precision(self) -> str:
-        """What float graphs are computed in."""
+        """What float graphs are computed in; on a GPU, the bundle's own precision ("f32", "f16" or "int8")."""
+        if self._backend.on_device:
+            return self.bundle.manifest.precision.replace("fp", "f")
         return self._backend.precision
 
     @property

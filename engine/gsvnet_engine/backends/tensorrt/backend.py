@@ -27,19 +27,18 @@ from gsvnet_engine.errors import BackendError, OutputError, UsageError
 from gsvnet_engine.geometry import Sizes
 
 _loaded: set[Path] = set()  # plugin libraries: once a process
-_PRECISIONS = {"fp32": "f32", "fp16": "f16", "int8": "int8"}
 
 
 class TensorRT:
     """TensorRT on one GPU. Raises BackendError, saying what is missing, where that cannot be."""
 
     name = "tensorrt"
+    precision = "f32"  # of float32 graphs; others bring their own
     on_device = True
 
     def __init__(self, options: GpuOptions | None = None) -> None:
         self.options = options or GpuOptions()
         self.device, self.choice = examine(self.options)
-        self.precision = "f32"  # until a bundle is opened, whose graphs decide
         self._trt = generation.load(self.choice)
         self._cache = PlanCache(self.options.cache_folder, self.options.cache_bytes)
         self._context = Context(self.device)
@@ -50,7 +49,6 @@ class TensorRT:
 
     def open(self, bundle: Bundle, sizes: Sizes, threads: int | None) -> "TensorRTSession":
         """`threads` is for CPUs. Builds plans that are missing, and says so."""
-        self.precision = _PRECISIONS[bundle.manifest.precision]
         with self._context.current(), Scope() as scope:
             return TensorRTSession(self, bundle, sizes, scope)
 
