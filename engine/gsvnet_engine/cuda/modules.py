@@ -57,7 +57,9 @@ def compile_source(source: Path, architecture: str) -> bytes:
 
 def _first_error(log: bytes) -> str:
     lines = [line.strip() for line in log.rstrip(b"\0").decode(errors="replace").splitlines()]
-    return next((line for line in lines if "error" in line), lines[0] if lines else "no reason given")
+    first = next((line for line in lines if "error" in line), lines[0] if lines else "no reason given")
+    hint = "; an older card needs nvidia-cuda-nvrtc-cu12" if "gpu-architecture" in first else ""
+    return first + hint
 
 
 class Module:
