@@ -41,11 +41,11 @@ class TensorRT:
         self.device, self.choice = examine(self.options)
         self._trt = generation.load(self.choice)
         self._cache = PlanCache(self.options.cache_folder, self.options.cache_bytes)
-        self._context = Context(self.device)
         plugin = plugin_library(self.options)
         if self.choice.road == "plugin" and plugin is not None and plugin not in _loaded:
             self._trt.get_plugin_registry().load_library(str(plugin))
             _loaded.add(plugin)
+        self._context = Context(self.device)  # last: nothing after it can fail and leave it retained
 
     def open(self, bundle: Bundle, sizes: Sizes, threads: int | None) -> "TensorRTSession":
         """`threads` is for CPUs. Builds plans that are missing, and says so."""

@@ -355,6 +355,12 @@ class TestPictures:
         self._same([Frame(planes=(plane,), kind="gray", height=1, width=8, full_range=True)], folder, gpu)
 
 
+def test_auto_takes_the_gpu(driver: standin.Driver, folder: Path, gpu: GpuOptions) -> None:
+    with Segmenter(folder, gpu=gpu) as segmenter:
+        assert (segmenter.backend, segmenter.precision) == ("tensorrt", "f32")
+    assert Segmenter(folder, gpu=gpu, cpu_precision="f32", backend="onnxruntime").backend == "onnxruntime"
+
+
 class TestSession:
     """The same session array by array, for `evaluate`."""
 
