@@ -29,7 +29,7 @@ def run(verb: str, jobs: Sequence[dict[str, Any]] = ()) -> Any:
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=600,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
