@@ -85,10 +85,15 @@ class FlowRefinement(nn.Module):
         self.head = nn.Conv2d(32, 2, 3, padding=1)
         nn.init.zeros_(self.head.weight)  # starts as no correction
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        # After the concatenation, not before it: that TensorRT-RTX 1.7 cannot compile, behind a second warp.
+        self.scale: Tensor
+        self.shift: Tensor
+        for name, values in (("scale", [4.0] * 9 + [0.25] * 2), ("shift", [2.0] * 6 + [0.0] * 5)):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
 
     def forward(self, current: Tensor, warped: Tensor, flow: Tensor) -> Tensor:
-        x = torch.cat([current * 4 - 2, warped * 4 - 2, (current - warped) * 4, flow / 4], 1)
-        x = self.down(x)
+        x = torch.cat([current, warped, current - warped, flow], 1)
+        x = self.down(x * self.scale - self.shift)
         for unit in self.body:
             x = x + unit(x)
         return resize(self.head(x), current)
