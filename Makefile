@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VIDEO ?= samples/street.mp4
 ARGS ?= --interval 4
-NATIVE = pyproject.toml CMakeLists.txt $(shell find plugins -name '*.cpp' -o -name '*.h')
+NATIVE = pyproject.toml CMakeLists.txt $(shell find plugins -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 
 .PHONY: demo test check check-long clean
 
@@ -31,4 +31,4 @@ check-long: .venv/.ready
 	touch $@
 
 clean:
-	rm -rf .venv .venv-run build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-run .venv-c build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -119,6 +119,79 @@ def label_upsample(
     return labels
 
 
+def segmentation_warp(
+    scores: Float32, flow: Float32, *, threads: int | None = None
+) -> tuple[Float32, Float32]:
+    """scores [N,C,h,w], flow [N,2,h,w] in cells, float32 -> warped [N,C,h,w], edges [N,1,h,w] float32.
+
+    warped: scores at (x + flow_x, y + flow_y), bilinear, the border replicated; edges: sigmoid of the Laplacian of its
+    best class. Equal to the bit to plugins/kernels/warp/reference.py for finite scores. Raises ValueError for other
+    shapes.
+    """
+    _require("scores", scores, (None, None, None, None))
+    n, classes, rows, columns = scores.shape
+    _require("flow", flow, (n, 2, rows, columns))
+    if classes > 256:
+        raise ValueError(f"scores must be of at most 256 classes, not {classes}")
+    scores, flow = np.ascontiguousarray(scores), np.ascontiguousarray(flow)
+    warped, edges = np.empty_like(scores), np.empty((n, 1, rows, columns), np.float32)
+    pointers = scores.ctypes.data, flow.ctypes.data
+    if library().gsvnet_segmentation_warp(
+        *pointers, *scores.shape, warped.ctypes.data, edges.ctypes.data, threads or 0
+    ):
+        raise MemoryError(f"no memory to warp scores of {list(scores.shape)}")
+    return warped, edges
+
+
+def guided_filter(
+    warped: Float32, intra: Float32, weights: Float32, *, threads: int | None = None
+) -> Float32:
+    """warped, intra [N,C,h,w], weights [N,D+1,h,w], float32, D 9 or 17 -> [N,C,h,w] float32.
+
+    sum over d of weights_d * warped(neighbour d, the border replicated) + weights_D * intra. Equal to the bit to
+    plugins/kernels/filter/reference.py. Raises ValueError for other shapes.
+    """
+    _require("warped", warped, (None, None, None, None))
+    n, _, rows, columns = warped.shape
+    _require("intra", intra, warped.shape)
+    _require("weights", weights, (n, None, rows, columns))
+    if weights.shape[1] not in (10, 18):
+        raise ValueError(f"weights must be [N,10,h,w] or [N,18,h,w], not {list(weights.shape)}")
+    warped, intra, weights = (np.ascontiguousarray(a) for a in (warped, intra, weights))
+    out = np.empty_like(warped)
+    pointers = warped.ctypes.data, intra.ctypes.data, weights.ctypes.data
+    if library().gsvnet_guided_filter(
+        *pointers, *warped.shape, weights.shape[1] - 1, out.ctypes.data, threads or 0
+    ):
+        raise MemoryError(f"no memory to filter scores of {list(warped.shape)}")
+    return out
+
+
+def taps(filter: Filter, outputs: int, extent: float, samples: int) -> tuple[NDArray[np.int32], Float32]:
+    """How `resample` weighs one axis: first [outputs] int32, weights [taps,outputs] float32, for frame.cu.
+
+    Output i = sum over t of weights[t,i] * sample[first[i]+t]; taps that an output lacks weigh 0, and may lie beyond
+    the last sample. Raises ValueError where `extent` samples cannot be covered by `samples`.
+    """
+    count = library().gsvnet_taps(_FILTERS[filter], outputs, extent, samples, None, None, 0)
+    if count < 0:
+        raise ValueError(f"{samples} samples cannot cover {extent} samples, for {outputs} outputs")
+    first, weights = np.empty(outputs, np.int32), np.empty((count, outputs), np.float32)
+    library().gsvnet_taps(
+        _FILTERS[filter], outputs, extent, samples, first.ctypes.data, weights.ctypes.data, count
+    )
+    return first, weights
+
+
+def _require(name: str, array: Float32, shape: tuple[int | None, ...]) -> None:
+    fits = array.ndim == len(shape) and all(
+        want in (None, size) for want, size in zip(shape, array.shape, strict=True)
+    )
+    if not fits or array.dtype != np.float32 or 0 in array.shape:
+        wanted = ",".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name} must be float32 [{wanted}], not {array.dtype} {list(array.shape)}")
+
+
 def instruction_set() -> str:
     """What the kernels run with on this processor: "avx512", "avx2" or "baseline". Raises BackendError without them."""
     name: bytes = library().gsvnet_instruction_set()
@@ -139,16 +212,34 @@ def library() -> ctypes.CDLL:
     native.gsvnet_resample.argtypes = [ctypes.POINTER(_CPlane), i32, pointer, i32, i32, i32]
     native.gsvnet_convert.argtypes = [pointer, i64, pointer, pointer, i32]
     native.gsvnet_label_upsample.argtypes = [pointer, i32, i32, i32, pointer, i32, i32, i64, i32]
+    native.gsvnet_segmentation_warp.argtypes = [pointer, pointer, *[i32] * 4, pointer, pointer, i32]
+    native.gsvnet_guided_filter.argtypes = [*[pointer] * 3, *[i32] * 5, pointer, i32]
+    native.gsvnet_taps.argtypes = [i32, i32, ctypes.c_double, i32, pointer, pointer, i32]
     native.gsvnet_instruction_set.restype = ctypes.c_char_p
     return native
 
 
+def gpu_source(operation: str) -> Path:
+    """The .cu file of an operation ("frame", "labels"), for NVRTC; its headers lie around it."""
+    return _native(f"kernels/{operation}/{operation}.cu")
+
+
+def tensorrt_plugins() -> Path | None:
+    """The library of plugins/tensorrt; None where this build has none, for want of TensorRT's headers or nvcc."""
+    library = _native("libgsvnet_tensorrt_plugins.so")
+    return library if library.exists() else None
+
+
 def _path() -> Path:
+    return _native(_NAME)
+
+
+def _native(name: str) -> Path:
     """Beside this file, or where an editable install put it."""
-    beside = Path(__file__).parent / "_native" / _NAME
+    beside = Path(__file__).parent / "_native" / name
     if beside.exists():
         return beside
     try:
-        return Path(str(distribution("gsvnet-engine").locate_file(f"gsvnet_engine/_native/{_NAME}")))
+        return Path(str(distribution("gsvnet-engine").locate_file(f"gsvnet_engine/_native/{name}")))
     except PackageNotFoundError:
         return beside

@@ -41,6 +41,13 @@ enum { GSVNET_AREA = 0, GSVNET_BILINEAR = 1 };
 GSVNET_API int gsvnet_resample(const gsvnet_plane* plane, int32_t filter, float* out, int32_t out_rows,
                                int32_t out_columns, int32_t threads);
 
+/* How gsvnet_resample weighs one axis, for resampling elsewhere (frame/frame.cu). Returns the taps that an output takes at
+ * most, or -1. Where that is `capacity` or less: output i = sum over t of weights[t][i] * sample[first[i] + t], with
+ * first[outputs] and weights[taps][outputs]; taps that an output lacks weigh 0 and may lie beyond the last sample. Else
+ * nothing is written. */
+GSVNET_API int gsvnet_taps(int32_t filter, int32_t outputs, double extent, int32_t samples, int32_t* first,
+                           float* weights, int32_t capacity);
+
 /* planes[3][count] float32 in place: v <- clip(matrix (v - offset), 0, 1), `matrix` row-major 3 x 3. */
 GSVNET_API int gsvnet_convert(float* planes, int64_t count, const float offset[3], const float matrix[9],
                               int32_t threads);
@@ -51,6 +58,21 @@ GSVNET_API int gsvnet_convert(float* planes, int64_t count, const float offset[3
 GSVNET_API int gsvnet_label_upsample(const float* scores, int32_t classes, int32_t rows, int32_t columns,
                                      uint8_t* labels, int32_t height, int32_t width, int64_t row_stride,
                                      int32_t threads);
+
+/* scores[batch][classes][rows][columns] float32 sampled at (x + flow_x, y + flow_y), bilinear, the border replicated:
+ * warped, of the same shape. flow[batch][2][rows][columns], in cells, x then y; NaN counts as 0, and 1e4 is the most.
+ * edges[batch][1][rows][columns] = sigmoid of the 3x3 Laplacian (8 and -1) of the number of the best class, ties to the
+ * lowest, the border replicated. Zero flow is the identity. rows * columns below 2^31. Equal to the bit to
+ * warp/reference.py for finite scores. */
+GSVNET_API int gsvnet_segmentation_warp(const float* scores, const float* flow, int32_t batch, int32_t classes,
+                                        int32_t rows, int32_t columns, float* warped, float* edges, int32_t threads);
+
+/* out[batch][classes][rows][columns] float32 = sum over d of weights_d * warped(neighbour d) + weights_D * intra, one
+ * weight for all classes; weights[batch][neighbours + 1][rows][columns]. neighbours 9: the 3x3 window; 17: those and the
+ * eight at distance 2 on axes and diagonals; outside, the border is replicated. Equal to the bit to filter/reference.py. */
+GSVNET_API int gsvnet_guided_filter(const float* warped, const float* intra, const float* weights, int32_t batch,
+                                    int32_t classes, int32_t rows, int32_t columns, int32_t neighbours, float* out,
+                                    int32_t threads);
 
 /* The instruction set that the kernels chose on this processor: "avx512", "avx2" or "baseline". */
 GSVNET_API const char* gsvnet_instruction_set(void);

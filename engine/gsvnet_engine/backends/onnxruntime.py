@@ -31,6 +31,7 @@ class OnnxRuntime:
 
     name = "onnxruntime"
     precision = "f32"
+    on_device = False
 
     def __init__(self) -> None:
         import onnxruntime
@@ -44,6 +45,9 @@ class OnnxRuntime:
             return self._load(bundle, expected, threads)
 
         return GraphSession(load, bundle, sizes, names.PROPAGATE)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def _load(self, bundle: Bundle, expected: Signature, threads: int | None) -> Runner:
         where = str(bundle.path / expected.graph)

@@ -34,6 +34,7 @@ class OpenVino:
     """
 
     name = "openvino"
+    on_device = False
 
     def __init__(self, precision: str = "f32") -> None:
         import openvino
@@ -49,6 +50,9 @@ class OpenVino:
             return self._load(bundle, expected, threads)
 
         return GraphSession(load, bundle, sizes, names.PROPAGATE_PLAIN)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def _load(self, bundle: Bundle, expected: Signature, threads: int | None) -> Runner:
         where = str(bundle.path / expected.graph)

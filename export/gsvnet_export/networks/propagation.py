@@ -87,11 +87,21 @@ class FlowRefinement(nn.Module):
         self.head = nn.Conv2d(32, 2, 3, padding=1)
         nn.init.zeros_(self.head.weight)  # starts as no correction
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        # After the concatenation, not before it: that TensorRT-RTX 1.7 cannot compile, behind a second warp.
+        self.scale: Tensor
+        self.shift: Tensor
+        offsets = self.match.offsets
+        scaling = (
+            ("scale", [4.0] * 9 + [0.25] * 2 + [4.0] * offsets),
+            ("shift", [2.0] * 6 + [0.0] * (5 + offsets)),
+        )
+        for name, values in scaling:
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
 
     def forward(self, current: Tensor, warped: Tensor, flow: Tensor) -> Tensor:
         now, before, motion = (half(x) if self.halved else x for x in (current, warped, flow))
-        seen = [now * 4 - 2, before * 4 - 2, (now - before) * 4, motion / 4, self.match(now, before) * 4]
-        x = self.enter(torch.cat(seen, 1))
+        seen = torch.cat([now, before, now - before, motion, self.match(now, before)], 1)
+        x = self.enter(seen * self.scale - self.shift)
         for unit in self.body:
             x = x + unit(x)
         return resize(self.head(x), current)

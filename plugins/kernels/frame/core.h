@@ -1,13 +1,7 @@
 // Frame preparation, the arithmetic: which samples make an output sample, with what weights. Usable on host and device.
 #pragma once
 
-#ifndef GSVNET_HD
-#ifdef __CUDACC__
-#define GSVNET_HD __host__ __device__
-#else
-#define GSVNET_HD
-#endif
-#endif
+#include "../portable.h"
 
 namespace gsvnet {
 
@@ -49,5 +43,40 @@ GSVNET_HD inline double bilinear_weight(int i, int outputs, double extent, int j
   const double distance = (j + 0.5 - centre) / support;
   return larger(0.0, 1.0 - (distance < 0 ? -distance : distance));
 }
+
+// One channel: row . values, clipped to 0..1 (NaN: 0).
+GSVNET_HD inline float to_unit(const float* row, const float* values) {
+  const float value = row[0] * values[0] + row[1] * values[1] + row[2] * values[2];
+  return value > 0 ? (value < 1 ? value : 1.0f) : 0.0f;
+}
+
+// What frame.cu takes, all of it in the device's memory but for the structure itself.
+
+// How one axis of a plane is resampled: gsvnet_taps makes first [outputs] and weights [taps][outputs].
+struct Axis {
+  const int* first;
+  const float* weights;
+  int taps;
+  int samples;  // that the plane has along it
+};
+
+// Strides in bytes; item_stride leads from one picture of a batch to the next. bytes, shift: as in gsvnet_plane.
+struct SourcePlane {
+  const void* data;
+  long long item_stride;
+  long long row_stride;
+  long long pixel_stride;
+  Axis rows;
+  Axis columns;
+  int bytes;
+  int shift;
+};
+
+// Three planes (Y, U, V or R, G, B; grey: one plane thrice), the conversion's offset, and its matrix row by row.
+struct Preparation {
+  SourcePlane planes[3];
+  float offset[3];
+  float matrix[9];
+};
 
 }  // namespace gsvnet

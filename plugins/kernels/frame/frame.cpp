@@ -4,6 +4,7 @@
 // nothing is rounded to 8 bits in between. Rows first: whole rows of samples are weighted and summed into a float row,
 // which vectorises; then columns.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -116,13 +117,10 @@ void gather_columns(const int* first, const float* weights, int taps, const floa
 GSVNET_CLONES
 void convert(float* a, float* b, float* c, int n, const float* offset, const float* m) {
   for (int i = 0; i < n; ++i) {
-    const float x = a[i] - offset[0], y = b[i] - offset[1], z = c[i] - offset[2];
-    const float red = m[0] * x + m[1] * y + m[2] * z;
-    const float green = m[3] * x + m[4] * y + m[5] * z;
-    const float blue = m[6] * x + m[7] * y + m[8] * z;
-    a[i] = red > 0 ? (red < 1 ? red : 1.0f) : 0.0f;
-    b[i] = green > 0 ? (green < 1 ? green : 1.0f) : 0.0f;
-    c[i] = blue > 0 ? (blue < 1 ? blue : 1.0f) : 0.0f;
+    const float values[3] = {a[i] - offset[0], b[i] - offset[1], c[i] - offset[2]};
+    a[i] = to_unit(m, values);
+    b[i] = to_unit(m + 3, values);
+    c[i] = to_unit(m + 6, values);
   }
 }
 
@@ -157,6 +155,23 @@ extern "C" int gsvnet_resample(const gsvnet_plane* plane, int32_t filter, float*
     }
   });
   return 0;
+} catch (...) {
+  return -1;
+}
+
+extern "C" int gsvnet_taps(int32_t filter, int32_t outputs, double extent, int32_t samples, int32_t* first,
+                           float* weights, int32_t capacity) try {
+  using namespace gsvnet;
+  if (outputs < 1 || samples < 1 || !(extent > 0 && extent <= samples) || capacity < 0 ||
+      (filter != GSVNET_AREA && filter != GSVNET_BILINEAR))
+    return -1;
+  const Taps taps(filter, outputs, extent, samples);
+  const TapMajor table(taps);
+  if (table.most > capacity) return table.most;
+  if (!first || !weights) return -1;
+  std::copy(taps.first.begin(), taps.first.end(), first);
+  std::copy(table.weights.begin(), table.weights.end(), weights);
+  return table.most;
 } catch (...) {
   return -1;
 }

@@ -26,8 +26,9 @@ def _between(
     outputs: int, cells: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
     """For each output position: the two cells that it lies between, and their weights."""
-    at = np.maximum((np.arange(outputs) + 0.5) * cells / outputs - 0.5, 0.0)
-    first = np.minimum(at.astype(np.intp), cells - 1)
+    steps = 2 * outputs  # to a cell
+    at = np.maximum((2 * np.arange(outputs, dtype=np.int64) + 1) * cells - outputs, 0)
+    first = at // steps
     second = np.minimum(first + 1, cells - 1)
-    weight = (at - first).astype(np.float32)
+    weight = (at % steps).astype(np.float32) / np.float32(steps)
     return first, second, np.float32(1) - weight, weight
