@@ -31,4 +31,4 @@ check-long: .venv/.ready
 	touch $@
 
 clean:
-	rm -rf .venv .venv-run build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-run .venv-c build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,18 +3,27 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from gsvnet_engine.backends.tensorrt.options import GpuOptions
 from gsvnet_engine.bundle import Manifest
 from gsvnet_engine.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL, BackendError, InputError, UsageError
 from gsvnet_engine.familiarity import Doubt
 from gsvnet_engine.pipeline import Tally, Watch, interruptible, run_video
 from gsvnet_engine.recommend import for_run
-from gsvnet_engine.sinks import STDOUT, SinkContext, SinkOptions, check_target, is_folder, open_sink
+from gsvnet_engine.sinks import (
+    STDOUT,
+    SinkContext,
+    SinkOptions,
+    check_target,
+    is_folder,
+    open_sink,
+    shows_pictures,
+)
 from gsvnet_engine.telemetry import Progress, StageTimes, stage_table
 from gsvnet_engine.video import STDIN, Source, SourceError, SourceOptions, is_url, open_source, stem_of
 
@@ -40,6 +49,7 @@ class RunOptions:
     backend: str = "auto"
     cpu_precision: str = "f32"
     threads: int | None = None
+    gpu: GpuOptions = field(default_factory=GpuOptions)
     compare: int | None = None
     show: bool = False
     quiet: bool = False
@@ -154,9 +164,9 @@ def run(options: RunOptions, *, say: Callable[[str], None]) -> RunReport:
     plan = plan_outputs(options)
     if options.show:
         check_window()
-    with interruptible() as stop:
-        segmenter = _segmenter(options, options.interval)
-        other = None if options.compare is None else _segmenter(options, options.compare)
+    with interruptible() as stop, ExitStack() as stack:
+        segmenter = stack.enter_context(_segmenter(options, options.interval))
+        other = None if options.compare is None else stack.enter_context(_segmenter(options, options.compare))
         report = RunReport(
             bundle=segmenter.bundle.manifest.name,
             backend=segmenter.backend,
@@ -187,7 +197,7 @@ def _run_one(
     if other is not None:
         other.reset()
         captions = f"interval {segmenter.interval}", f"interval {other.interval}"
-    with open_source(spec, options.source) as source:
+    with open_source(spec, _source_options(options, targets, segmenter)) as source:
         for each in (segmenter, other):  # what cannot be segmented shows before any output is touched
             if each is not None:
                 each.warm(source.height, source.width)
@@ -221,6 +231,13 @@ def _run_one(
         )
 
 
+def _source_options(options: RunOptions, targets: Sequence[str], segmenter: "Segmenter") -> SourceOptions:
+    """Pictures decoded on the GPU stay there where nothing but TensorRT looks at them, and few are held at a time."""
+    drawn = options.show or any(map(shows_pictures, targets))
+    keep = segmenter.backend == "tensorrt" and not drawn and not options.gpu.ahead
+    return replace(options.source, device=options.gpu.device, keep_on_device=keep)
+
+
 class _Doubts:
     """Warns once where an input looks unlike what the bundle was trained on."""
 
@@ -232,8 +249,10 @@ class _Doubts:
 
     def see(self, segmentation: "Segmentation") -> None:
         """The segmenter's last result, while its scores are still there."""
+        if not segmentation.is_keyframe or not self._doubt.is_open:
+            return  # on a GPU, scores come down for the few keyframes that decide, and no more
         scores = self._segmenter.scores
-        if segmentation.is_keyframe and scores is not None:
+        if scores is not None:
             self._tell(self._doubt.see(scores))
 
     def finish(self) -> str | None:
@@ -331,6 +350,7 @@ def _segmenter(options: RunOptions, interval: int | None) -> "Segmenter":
         backend=options.backend,
         threads=options.threads,
         cpu_precision=options.cpu_precision,
+        gpu=options.gpu,
     )
 
 

@@ -67,9 +67,9 @@ def run_video(
     """
     times, stop, tally = times or StageTimes(), stop or Event(), Tally()
     started = perf_counter()
-    with Writer(sinks) as writer, closing(background(times.each("decode", source), stop=stop)) as frames:
-        for frame in frames:
-            segmentation = segmenter.push(frame)  # a keyframe, or propagated; then labels
+    decoded, live = times.each("decode", source), getattr(source, "live", False)
+    with Writer(sinks) as writer, closing(_segmented(segmenter, decoded, stop, live=live)) as segmentations:
+        for segmentation in segmentations:  # keyframes, or propagated; then labels
             comparison = None if compare is None else _compare(segmentation, compare, times)
             writer.write(segmentation, comparison)
             _count(tally, segmentation, comparison, times)
@@ -80,6 +80,26 @@ def run_video(
     tally.seconds = perf_counter() - started
     tally.interrupted = stop.is_set()
     return tally
+
+
+def _segmented(
+    segmenter: Pusher, decoded: Iterable[Frame], stop: Event, *, live: bool
+) -> "Generator[Segmentation, None, None]":
+    """Decode in a thread of its own, segment here. A Segmenter looks ahead as far as its backend gains by it, but not
+    on a live source, where each result is wanted as soon as it is there."""
+    from gsvnet_engine.segmenter import Segmenter
+
+    if live or not isinstance(segmenter, Segmenter):
+        with closing(background(decoded, stop=stop)) as frames:
+            for frame in frames:
+                yield segmenter.push(frame)
+        return
+    # `segment` is closed first: a decode thread that waits for the GPU to take a frame is then told that it will not.
+    with (
+        closing(background(segmenter.feed(decoded), stop=stop)) as fed,
+        closing(segmenter.segment(fed)) as segmentations,
+    ):
+        yield from segmentations
 
 
 def _compare(segmentation: "Segmentation", other: Pusher, times: StageTimes) -> Comparison:

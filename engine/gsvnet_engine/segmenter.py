@@ -4,24 +4,29 @@ for segmentation in Segmenter("street").stream("road.mp4", interval=4):
     show(segmentation.labels)
 """
 
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gsvnet_engine import backends, prepare
-from gsvnet_engine.backends.base import Float32, Session
+from gsvnet_engine.backends.base import DeviceSession, Float32, Session
 from gsvnet_engine.bundle import Bundle, ClassInfo
 from gsvnet_engine.errors import UsageError
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.geometry import Size, Sizes
 from gsvnet_engine.labels import upsample_labels
-from gsvnet_engine.schedule import Schedule, Step
+from gsvnet_engine.schedule import Next, Schedule, Step, with_next
+
+if TYPE_CHECKING:
+    from gsvnet_engine.backends.tensorrt.options import GpuOptions
+    from gsvnet_engine.backends.tensorrt.runtime import Pending, Video
 
 _SESSIONS_KEPT = 3  # sizes whose compiled networks stay in memory when a stream changes its size
 
@@ -30,7 +35,8 @@ _SESSIONS_KEPT = 3  # sizes whose compiled networks stay in memory when a stream
 class Segmentation:
     """labels [H,W] uint8, the class index of every pixel of the source's picture.
 
-    `stages_ms`: milliseconds of "prepare", "keyframe" or "propagate", and "labels".
+    `stages_ms`: milliseconds of "prepare", "keyframe" or "propagate", and "labels"; on a GPU, of the whole step there
+    ("keyframe", "propagate", or "adopt" for a keyframe computed ahead).
     """
 
     labels: NDArray[np.uint8]
@@ -63,21 +69,31 @@ class Segmentation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Last:
-    """What propagation starts from: i_{t-1} [1,3,h,w], S_{t-1} [1,C,h,w], and which frame left them."""
+class _State:
+    """What propagation starts from: i_{t-1} [1,3,h,w], S_{t-1} [1,C,h,w]."""
 
     current: Float32
     scores: Float32
-    step: Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Submitted:
+    """A frame that a GPU is at."""
+
+    frame: Frame
+    pending: "Pending"
+    is_keyframe: bool
 
 
 class Segmenter:
     """Runs one bundle over one video at a time, frame by frame. Not for several threads at once.
 
     bundle: a shipped name, a folder, or an open Bundle. interval: a keyframe every so many frames (None:
-    the bundle's own). backend: "auto", "openvino" or "onnxruntime". threads: for the networks and the
+    the bundle's own). backend: "auto", "tensorrt", "openvino" or "onnxruntime". threads: for the networks and the
     kernels (None: their own choice). cpu_precision: "f32" or "bf16" (OpenVINO on processors that have
-    it).
+    it). gpu: options of the tensorrt backend.
+
+    On a GPU, `close` (or a `with` block) gives its memory back.
     """
 
     def __init__(
@@ -88,6 +104,7 @@ class Segmenter:
         backend: str = "auto",
         threads: int | None = None,
         cpu_precision: str = "f32",
+        gpu: "GpuOptions | None" = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, not {threads}")
@@ -97,10 +114,14 @@ class Segmenter:
             interval=self.bundle.manifest.interval if interval is None else interval
         )
         self._schedule = self._own_schedule
-        self._backend = backends.choose(backend, cpu_precision)
+        self._backend = backends.choose(backend, cpu_precision, gpu)
         self._threads = threads
-        self._sessions: OrderedDict[tuple[Size, Size], Session] = OrderedDict()
-        self._last: _Last | None = None
+        self._looks_ahead = self._backend.on_device and gpu is not None and gpu.ahead
+        self._sessions: OrderedDict[tuple[Size, ...], Session] = OrderedDict()
+        self._last: Step | None = None
+        self._state: _State | None = None  # of the last frame, on the host
+        self._video: Video | None = None  # that the last frame was given to, on a GPU
+        self._flying: deque[_Submitted] = deque()
         self._keyframe_requested = False
         self._pushed = 0
 
@@ -116,51 +137,83 @@ class Segmenter:
 
     @property
     def precision(self) -> str:
-        """What float graphs are computed in."""
+        """What float graphs are computed in; on a GPU, the bundle's own precision ("f32", "f16" or "int8")."""
+        if self._backend.on_device:
+            return self.bundle.manifest.precision.replace("fp", "f")
         return self._backend.precision
 
     @property
     def scores(self) -> Float32 | None:
         """S_t of the last frame, [1,C,h,w] float32 logits, read-only; None before the first.
 
-        For evaluation.
+        For evaluation; on a GPU it is brought from there at each call.
         """
-        return None if self._last is None else self._last.scores
+        if self._video is not None and self._last is not None:
+            return self._video.scores(back=len(self._flying))
+        return None if self._state is None else self._state.scores
 
-    def push(self, frame: Frame | NDArray[np.uint8]) -> Segmentation:
-        """Segment the next frame: a Frame, or RGB [H,W,3] uint8.
+    def push(self, frame: Frame | NDArray[np.uint8] | Any) -> Segmentation:
+        """Segment the next frame: a Frame, RGB [H,W,3] uint8, or the same on a GPU (tensorrt; CUDA array or DLPack).
 
         A frame that raises leaves the state as it was before it.
         """
         frame = self._as_frame(frame)
         sizes = self.bundle.plan(frame.height, frame.width)
-        session = self._session(sizes)
-        last, stages_ms = self._last, dict[str, float]()
+        if self._backend.on_device:
+            return self._collect(self._submit(frame, sizes))
+        return self._segment_on_host(frame, sizes)
 
-        with _timed(stages_ms, "prepare"):
-            current = prepare.current(frame, sizes.grid, threads=self._threads)
-        if last is None or self._is_keyframe(frame, last.step):
-            age = 0
-            with _timed(stages_ms, "prepare"):
-                picture = prepare.keyframe(frame, sizes.keyframe, threads=self._threads)
-            with _timed(stages_ms, "keyframe"):
-                scores = session.keyframe(picture)
-        else:
-            age = last.step.age + 1
-            with _timed(stages_ms, "propagate"):
-                scores = session.propagate(current, last.current, last.scores)
-        with _timed(stages_ms, "labels"):
-            labels = upsample_labels(scores[0], frame.height, frame.width, threads=self._threads)
+    def push_into(self, frame: Any, labels: Any, *, stream: int | None = None) -> bool:
+        """Segment the next frame, labels staying on the GPU: whether it is a keyframe. For the tensorrt backend.
 
-        scores.flags.writeable = False  # `scores` hands it out, and the next frame builds on it
-        step = Step(size=sizes.source, pts_s=frame.pts_s, age=age)
-        self._last = _Last(current=current, scores=scores, step=step)
-        self._keyframe_requested = False
-        self._pushed += 1
-        classes = self.bundle.manifest.classes
-        return Segmentation(
-            labels=labels, is_keyframe=age == 0, frame=frame, classes=classes, stages_ms=stages_ms
-        )
+        frame: as for `push`. labels: uint8 [H,W] on the GPU, packed, to be filled. stream: the handle of the caller's
+        CUDA stream, which wrote the frame and will read the labels; nothing waits on the host.
+        """
+        from gsvnet_engine.cuda.external import device_array
+
+        if not self._backend.on_device:
+            raise UsageError(f"labels stay on a GPU with the tensorrt backend alone, not with {self.backend}")
+        frame = self._as_frame(frame)
+        out = device_array(labels)
+        if stream is not None:
+            frame = replace(frame, device_stream=stream) if frame.device_planes else frame
+            out = replace(out, stream=stream)
+        sizes = self.bundle.plan(frame.height, frame.width)
+        return self._submit(frame, sizes, out=out).is_keyframe
+
+    def segment(self, frames: Iterable[Frame | Next[Frame]]) -> Generator[Segmentation, None, None]:
+        """`push` for each frame. On a GPU the next frame is given to it before the labels of this one are waited for.
+
+        frames: what `feed` makes of a source, or any frames.
+        """
+        try:
+            for frame in frames:
+                if isinstance(frame, Next):
+                    self._show_ahead(frame)
+                elif self._backend.on_device:
+                    self._flying.append(self._submit(frame, self.bundle.plan(frame.height, frame.width)))
+                    if len(self._flying) > 1:
+                        yield self._collect(self._flying.popleft())
+                else:
+                    yield self.push(frame)
+            while self._flying:
+                yield self._collect(self._flying.popleft())
+        finally:
+            self._flying.clear()
+            self._let_go()
+
+    def feed(self, frames: Iterable[Frame]) -> Iterator[Frame | Next[Frame]]:
+        """The frames for `segment`, to be iterated in the decode thread: on a GPU each is sent there on the way."""
+        if not self._backend.on_device:
+            yield from frames
+            return
+        shown: Frame | None = None
+        for frame in with_next(frames, self._schedule) if self._looks_ahead else frames:
+            if isinstance(frame, Next):
+                shown = frame.token
+                yield Next(self._stage(frame.frame), shown)
+            else:
+                yield frame if frame is shown else self._stage(frame)
 
     def stream(
         self,
@@ -188,19 +241,41 @@ class Segmenter:
                 source = stack.enter_context(open_source(source, options))
             elif options != SourceOptions():
                 raise UsageError("start_s, duration_s and max_frames are for sources that stream() opens")
-            for frame in stack.enter_context(closing(background(source))):
-                yield self.push(frame)
+            live = getattr(source, "live", False)
+            frames = stack.enter_context(closing(background(source if live else self.feed(source))))
+            if live:  # each result as soon as it is there
+                yield from map(self.push, frames)
+            else:
+                yield from stack.enter_context(closing(self.segment(frames)))
 
     def warm(self, height: int, width: int) -> None:
-        """Make the networks ready for pictures of this size now (a second or two), not at the first `push`."""
+        """Make the networks ready for pictures of this size now, not at the first `push`: a second or two, on a GPU
+        minutes where a plan is built."""
         self._session(self.bundle.plan(height, width))
 
     def reset(self) -> None:
         """Forget the video so far: the next frame is a keyframe, counting and the interval start anew."""
-        self._last = None
+        self._last = self._state = None
         self._schedule = self._own_schedule
         self._keyframe_requested = False
         self._pushed = 0
+        for session in self._device_sessions():
+            session.video.let_go()
+            session.video.resume()
+
+    def close(self) -> None:
+        """Give a GPU's memory back. The segmenter is of no use afterwards."""
+        self._last = self._state = self._video = None
+        for session in self._device_sessions():
+            session.close()
+        self._sessions.clear()
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def request_keyframe(self) -> None:
         """Make the next frame a keyframe."""
@@ -240,22 +315,112 @@ class Segmenter:
             prepare.current(previous, sizes.grid),
         )
 
-    def _is_keyframe(self, frame: Frame, last: Step) -> bool:
+    def _segment_on_host(self, frame: Frame, sizes: Sizes) -> Segmentation:
+        if frame.device_planes:
+            raise UsageError(f"this frame lies on a GPU: the {self.backend} backend cannot read it there")
+        session = self._session(sizes)
+        stages_ms = dict[str, float]()
+        with _timed(stages_ms, "prepare"):
+            current = prepare.current(frame, sizes.grid, threads=self._threads)
+        age = self._age(frame)
+        if age == 0 or self._state is None:
+            with _timed(stages_ms, "prepare"):
+                picture = prepare.keyframe(frame, sizes.keyframe, threads=self._threads)
+            with _timed(stages_ms, "keyframe"):
+                scores = session.keyframe(picture)
+        else:
+            with _timed(stages_ms, "propagate"):
+                scores = session.propagate(current, self._state.current, self._state.scores)
+        with _timed(stages_ms, "labels"):
+            labels = upsample_labels(scores[0], frame.height, frame.width, threads=self._threads)
+
+        scores.flags.writeable = False  # `scores` hands it out, and the next frame builds on it
+        self._state = _State(current=current, scores=scores)
+        self._advance(frame, age)
+        return self._segmentation(frame, labels, age == 0, stages_ms)
+
+    def _submit(self, frame: Frame, sizes: Sizes, out: Any = None) -> _Submitted:
+        """Give the frame to the GPU, without waiting for it."""
+        video = cast(DeviceSession, self._session(sizes)).video
+        age = self._age(frame)
+        pending = video.submit(frame, keyframe=age == 0, token=frame, out=out)
+        self._video = video
+        self._advance(frame, age)
+        return _Submitted(frame=frame, pending=pending, is_keyframe=age == 0)
+
+    def _collect(self, submitted: _Submitted) -> Segmentation:
+        pending = submitted.pending
+        labels = pending.labels()
+        stages_ms = {pending.stage: pending.step_ms}
+        return self._segmentation(submitted.frame, labels, submitted.is_keyframe, stages_ms)
+
+    def _segmentation(
+        self, frame: Frame, labels: NDArray[np.uint8], is_keyframe: bool, stages_ms: dict[str, float]
+    ) -> Segmentation:
+        return Segmentation(
+            labels=labels,
+            is_keyframe=is_keyframe,
+            frame=frame if frame.staged is None else replace(frame, staged=None),
+            classes=self.bundle.manifest.classes,
+            stages_ms=stages_ms,
+        )
+
+    def _age(self, frame: Frame) -> int:
+        """Frames since the keyframe; 0: the frame is one."""
         forced = self._keyframe_requested or frame.forces_keyframe
-        return self._schedule.is_keyframe(last, (frame.height, frame.width), frame.pts_s, forced=forced)
+        size = frame.height, frame.width
+        if self._last is None or self._schedule.is_keyframe(self._last, size, frame.pts_s, forced=forced):
+            return 0
+        return self._last.age + 1
+
+    def _advance(self, frame: Frame, age: int) -> None:
+        self._last = Step(size=(frame.height, frame.width), pts_s=frame.pts_s, age=age)
+        self._keyframe_requested = False
+        self._pushed += 1
+
+    def _show_ahead(self, following: Next[Frame]) -> None:
+        frame = following.frame
+        session = self._session(self.bundle.plan(frame.height, frame.width))
+        cast(DeviceSession, session).video.compute_ahead(frame, following.token)
+
+    def _stage(self, frame: Frame) -> Frame:
+        """The frame, on its way to the GPU where that can be: its networks are ready, and somebody waits for it."""
+        session = self._sessions.get(self._key(self.bundle.plan(frame.height, frame.width)))
+        if session is None:  # made, and kept in order, by the other thread alone
+            return frame
+        return replace(frame, staged=cast(DeviceSession, session).video.stage(frame))
+
+    def _let_go(self) -> None:
+        for session in self._device_sessions():
+            session.video.let_go()
+
+    def _device_sessions(self) -> list[DeviceSession]:
+        sessions = list(self._sessions.values()) if self._backend.on_device else []
+        return [cast(DeviceSession, session) for session in sessions]
 
     def _session(self, sizes: Sizes) -> Session:
         """The networks for these sizes, made on first need; a few are kept, as streams switch to and fro."""
-        key = sizes.keyframe, sizes.grid
+        key = self._key(sizes)
         if key not in self._sessions:
             self._sessions[key] = self._backend.open(self.bundle, sizes, self._threads)
             if len(self._sessions) > _SESSIONS_KEPT:
-                self._sessions.popitem(last=False)
+                _, oldest = self._sessions.popitem(last=False)
+                if self._backend.on_device:
+                    cast(DeviceSession, oldest).close()
         self._sessions.move_to_end(key)
         return self._sessions[key]
 
-    def _as_frame(self, frame: Frame | NDArray[np.uint8]) -> Frame:
-        return frame if isinstance(frame, Frame) else Frame.from_rgb(frame, index=self._pushed)
+    def _key(self, sizes: Sizes) -> tuple[Size, ...]:
+        """What a session is made for: on a GPU it makes the labels too."""
+        networks = sizes.keyframe, sizes.grid
+        return (*networks, sizes.source) if self._backend.on_device else networks
+
+    def _as_frame(self, frame: Frame | NDArray[np.uint8] | Any) -> Frame:
+        if isinstance(frame, Frame):
+            return frame
+        if not isinstance(frame, np.ndarray) and self._backend.on_device:
+            return Frame.from_device(frame, index=self._pushed)
+        return Frame.from_rgb(frame, index=self._pushed)
 
 
 @contextmanager

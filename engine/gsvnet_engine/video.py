@@ -7,6 +7,7 @@ with open_source("road.mp4", SourceOptions(start_s=10, max_frames=100)) as sourc
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gsvnet_engine.errors import InputError
@@ -18,6 +19,9 @@ from gsvnet_engine.sources.base import (
     SourceError,
     SourceOptions,
 )
+
+if TYPE_CHECKING:
+    from av.codec.hwaccel import HWAccel
 
 __all__ = ["AudioTrack", "ColorTags", "RawFormat", "Source", "SourceError", "SourceOptions", "open_source"]
 
@@ -84,8 +88,20 @@ def _path(path: Path, options: SourceOptions) -> Source:
         raise InputError(f"{path}: is empty")
     # "file:", since FFmpeg would take what stands before a colon in the name for a protocol
     return ContainerSource(
-        lambda: open_container(f"file:{path}", name=str(path)), options, name=str(path), stem=stem, path=path
+        lambda: open_container(f"file:{path}", name=str(path), hardware=_hardware(options)),
+        options,
+        name=str(path),
+        stem=stem,
+        path=path,
     )
+
+
+def _hardware(options: SourceOptions) -> "HWAccel | None":
+    if options.hwaccel is None:
+        return None
+    from gsvnet_engine.sources.nvdec import accelerator
+
+    return accelerator(options.device, keep=options.keep_on_device)
 
 
 def _pattern(pattern: str, options: SourceOptions) -> Source:
@@ -110,7 +126,9 @@ def _url(url: str, options: SourceOptions) -> Source:
     live = parts.scheme.lower() not in ("http", "https", "file")
     extra = _LISTEN_OPTIONS.get(parts.scheme.lower())
     return ContainerSource(
-        lambda: open_container(url, name=name, options=extra, timeout_s=options.timeout_s),
+        lambda: open_container(
+            url, name=name, options=extra, timeout_s=options.timeout_s, hardware=_hardware(options)
+        ),
         options,
         name=name,
         stem=stem_of(url),

@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from dataclasses import dataclass
 from math import nan
 
 import pytest
@@ -5,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gsvnet_engine.errors import UsageError
-from gsvnet_engine.schedule import Schedule, Step
+from gsvnet_engine.schedule import Next, Schedule, Step, with_next
 
 SIZE = (36, 48)
 
@@ -60,3 +62,45 @@ class TestSchedule:
     def test_interval_must_be_a_positive_whole_number(self, interval: object) -> None:
         with pytest.raises(UsageError, match="interval must be a whole number of at least 1"):
             Schedule(interval=interval)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """As much of a frame as the schedule reads."""
+
+    number: int
+    pts_s: float
+    forces_keyframe: bool
+    height: int = SIZE[0]
+    width: int = SIZE[1]
+
+
+class TestWithNext:
+    @given(
+        st.integers(1, 9),
+        st.lists(st.floats(0, 100), max_size=40),
+        st.frozensets(st.integers(0, 40)),
+    )
+    def test_each_keyframe_is_shown_right_behind_the_one_before_it(
+        self, interval: int, times_s: list[float], forced: frozenset[int]
+    ) -> None:
+        frames = [Shown(number, pts_s, number in forced) for number, pts_s in enumerate(times_s)]
+        items = list(with_next(frames, Schedule(interval=interval)))
+        assert [item for item in items if isinstance(item, Shown)] == frames  # every frame, in order
+        due = keyframes(Schedule(interval=interval), times_s, forced)
+        shown = [(i, item) for i, item in enumerate(items) if isinstance(item, Next)]
+        assert [item.frame.number for _, item in shown] == due[1:]
+        for before, (i, item) in zip(due, shown, strict=False):
+            assert items[i - 1] == frames[before] and item.token is frames[item.frame.number]
+
+    def test_nothing_is_held_longer_than_an_interval(self) -> None:
+        read = list[int]()
+
+        def source() -> Iterator[Shown]:
+            for number in range(12):
+                read.append(number)
+                yield Shown(number, number / 25, False)
+
+        for item in with_next(source(), Schedule(interval=4)):
+            if isinstance(item, Shown):
+                assert len(read) - item.number <= 5

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 import gsvnet_engine
 from gsvnet_engine import Bundle, BundleError, Frame, Segmentation, Segmenter, UsageError
-from gsvnet_engine.backends import BACKENDS
+from gsvnet_engine.backends import CPU_BACKENDS
 from gsvnet_engine.backends.base import Session
 from gsvnet_engine.geometry import Sizes
 from tests import toy_bundle
@@ -58,7 +58,7 @@ def flags(segmentations: "list[Segmentation]") -> list[int]:
 
 
 class TestPush:
-    @pytest.mark.parametrize("backend", BACKENDS)
+    @pytest.mark.parametrize("backend", CPU_BACKENDS)
     @pytest.mark.parametrize("interval", [1, 2, 3])
     def test_scores_are_those_of_numpy(self, folder: Path, backend: str, interval: int) -> None:
         frames = pictures(7)
@@ -84,7 +84,8 @@ class TestPush:
     def test_backends_agree(self, folder: Path) -> None:
         frames = pictures(6)
         runs = [
-            [s.push(f).labels for f in frames] for s in (Segmenter(folder, backend=name) for name in BACKENDS)
+            [s.push(f).labels for f in frames]
+            for s in (Segmenter(folder, backend=name) for name in CPU_BACKENDS)
         ]
         for one, other in zip(*runs, strict=True):
             assert np.mean(one != other) <= 0.0005

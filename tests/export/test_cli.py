@@ -26,9 +26,9 @@ def test_from_data_to_bundle(root: Path, tmp_path: Path, capsys: pytest.CaptureF
 
     checkpoint = str(keyframe / "checkpoint.safetensors")
     sizes = ["--short-side", "96", "--keyframe-scale", "1/2"]
-    assert (
-        main(["train", "propagation", *common, *sizes, "--keyframe", checkpoint, "-o", str(propagation)]) == 0
-    )
+    shared = ["--keyframe", checkpoint, "--cache", str(tmp_path / "cache")]
+    assert main(["train", "propagation", *common, *sizes, *shared, "-o", str(propagation)]) == 0
+    assert list((tmp_path / "cache").glob("*.scores.npy")) and not (propagation / "cache").exists()
     assert json.loads(capsys.readouterr().out)["step"] == 2
 
     checkpoints = ["--keyframe", checkpoint, "--propagation", str(propagation / "checkpoint.safetensors")]

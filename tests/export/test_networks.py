@@ -7,7 +7,7 @@ from gsvnet_export.cost import count_macs, count_parameters
 from gsvnet_export.networks import Propagation, build_keyframe
 from gsvnet_export.networks.efficientnet import EfficientNetLite
 from gsvnet_export.networks.layers import pool_to_rows
-from gsvnet_export.networks.propagation import PropagationConfig
+from gsvnet_export.networks.propagation import Match, PropagationConfig, half
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,15 @@ def test_pooling_equals_adaptive_pooling(size: tuple[int, int], rows: int) -> No
 
 
 @pytest.mark.parametrize(
-    "variant", [{}, {"window": 5}, {"intra": False}, {"learned_kernels": True}, {"window": 5, "intra": False}]
+    "variant",
+    [
+        {},
+        {"window": 5},
+        {"intra": False},
+        {"learned_kernels": True},
+        {"window": 5, "intra": False},
+        {"flow_refinements": 2},
+    ],
 )
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (9, 7), (17, 33), (45, 1), (5, 135)])
 def test_propagation_takes_any_size(variant: dict[str, int], size: tuple[int, int]) -> None:
@@ -74,6 +82,23 @@ def test_propagation_takes_any_size(variant: dict[str, int], size: tuple[int, in
         propagated = model(torch.rand(2, 3, *size), torch.rand(2, 3, *size), torch.randn(2, 4, *size))
     assert propagated.shape == (2, 4, *size)
     assert propagated.isfinite().all()
+
+
+def test_match_finds_where_a_picture_went() -> None:
+    """Pictures that differ by a whole offset: that offset is the likeliest, away from the border."""
+    torch.manual_seed(0)
+    now = torch.rand(1, 3, 20, 24)
+    before = torch.roll(now, (1, -2), (2, 3))  # what is at (y, x) now was at (y + 1, x - 2)
+    found = Match(radius=3)(now, before)
+    torch.testing.assert_close(found.sum(1), torch.ones(1, 20, 24))
+    assert (found.argmax(1)[:, 4:-4, 4:-4] == (3 + 1) * 7 + (3 - 2)).all()
+
+
+def test_half_counts_the_last_row_and_column_twice_where_sizes_are_odd() -> None:
+    x = torch.arange(15.0).view(1, 1, 3, 5)
+    expected = torch.tensor([[[[3.0, 5.0, 6.5], [10.5, 12.5, 14.0]]]])
+    torch.testing.assert_close(half(x), expected)
+    assert half(torch.ones(1, 1, 1, 1)).shape == (1, 1, 1, 1)
 
 
 def test_every_part_of_propagation_learns() -> None:

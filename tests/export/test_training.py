@@ -304,6 +304,21 @@ def test_stages_that_refine_the_flow_start_as_none(root: Path, runs: Path, tmp_p
     assert moved.flow.refine[1].head.weight.abs().max() > 0  # type: ignore[index,union-attr]
 
 
+def test_preset_flow_teaches_the_flow_alone(root: Path, runs: Path, tmp_path: Path) -> None:
+    checkpoint = runs / "keyframe/checkpoint.safetensors"
+    windows = load_windows(root, checkpoint, load_keyframe(checkpoint)[0], GEOMETRY, runs / "cache", True)
+    recipe = replace(propagation.PRESETS["flow"], steps=2, flow_steps=2, batch=2, crop=(8, 12), ema=0.0)
+    batch = propagation.draw(0, recipe, windows.clips, windows.stills)
+    assert batch.pictures.shape[:2] == (2, 4) and batch.flows.shape[:2] == (1, 4) and not len(batch.scores)
+    torch.manual_seed(recipe.seed)
+    before = Propagation(
+        PropagationConfig(classes=11, refined=True, residual=True, flow_refinements=2)
+    ).state_dict()
+    after = propagation.train_propagation(tmp_path / "flow", recipe, 11, windows).state_dict()
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"flow"}
+
+
 def test_paper_preset_is_the_papers() -> None:
     paper = propagation.PRESETS["paper"]
     assert (paper.optimizer, paper.lr, paper.batch, paper.weight_decay) == ("sgd", 0.002, 8, 5e-4)

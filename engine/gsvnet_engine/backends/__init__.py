@@ -6,8 +6,10 @@ from gsvnet_engine.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
     from gsvnet_engine.backends.base import Backend
+    from gsvnet_engine.backends.tensorrt.options import GpuOptions
 
-BACKENDS = ("openvino", "onnxruntime")  # in the order in which "auto" tries them
+CPU_BACKENDS = ("openvino", "onnxruntime")
+BACKENDS = ("tensorrt", *CPU_BACKENDS)  # in the order in which "auto" tries them
 CPU_PRECISIONS = ("f32", "bf16")
 MEND = "install gsvnet-engine[cpu] (see README, Install)"
 
@@ -16,19 +18,24 @@ class NotInstalledError(BackendError):
     """The runtime's package is not there at all."""
 
 
-def choose(name: str = "auto", cpu_precision: str = "f32") -> "Backend":
-    """The backend of that name, or the first of BACKENDS that this machine has.
+def choose(name: str = "auto", cpu_precision: str = "f32", gpu: "GpuOptions | None" = None) -> "Backend":
+    """The backend of that name, or the first of BACKENDS that this machine has. `gpu`: for the tensorrt backend.
 
     Raises BackendError, saying what to install, where there is none.
     """
     if cpu_precision not in CPU_PRECISIONS:
         raise UsageError(f"cpu precision must be one of {', '.join(CPU_PRECISIONS)}, not {cpu_precision!r}")
     if name in BACKENDS:
-        return open_backend(name, cpu_precision)
+        return open_backend(name, cpu_precision, gpu)
     if name != "auto":
         raise UsageError(f"backend must be one of auto, {', '.join(BACKENDS)}, not {name!r}")
+    if cpu_precision == "f32":
+        try:
+            return open_backend("tensorrt", cpu_precision, gpu)
+        except BackendError:
+            pass  # no GPU, or nothing that serves it: `doctor` says why
     reasons = []
-    for candidate in BACKENDS:
+    for candidate in CPU_BACKENDS:
         try:
             return open_backend(candidate, cpu_precision)
         except BackendError as error:
@@ -38,11 +45,13 @@ def choose(name: str = "auto", cpu_precision: str = "f32") -> "Backend":
     raise BackendError("; ".join(str(reason) for reason in reasons))
 
 
-def open_backend(name: str, cpu_precision: str) -> "Backend":
+def open_backend(name: str, cpu_precision: str, gpu: "GpuOptions | None" = None) -> "Backend":
     """One of BACKENDS.
 
     Raises BackendError where it is missing, broken or cannot compute in that precision.
     """
+    if name == "tensorrt":
+        return _open_tensorrt(cpu_precision, gpu)
     try:
         if name == "openvino":
             from gsvnet_engine.backends.openvino import OpenVino
@@ -61,3 +70,13 @@ def open_backend(name: str, cpu_precision: str) -> "Backend":
         raise NotInstalledError(f"{name}: is not installed: {MEND}") from error
     except ImportError as error:
         raise BackendError(f"{name}: is installed but does not load: {error}") from error
+
+
+def _open_tensorrt(cpu_precision: str, gpu: "GpuOptions | None") -> "Backend":
+    if cpu_precision != "f32":
+        raise BackendError(
+            f"tensorrt: computes in the bundle's own precision; use the openvino backend for {cpu_precision}"
+        )
+    from gsvnet_engine.backends.tensorrt.backend import TensorRT
+
+    return TensorRT(gpu)

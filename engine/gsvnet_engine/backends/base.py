@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from gsvnet_engine import bundle as names
 from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.errors import BundleError, GsvnetError
 from gsvnet_engine.geometry import Sizes
+
+if TYPE_CHECKING:
+    from gsvnet_engine.backends.tensorrt.runtime import Video
 
 Float32 = NDArray[np.float32]
 
@@ -47,8 +50,24 @@ class Layer:
     ms: float
 
 
+class DeviceSession(Session, Protocol):
+    """A Session whose frames, state and labels live on a GPU: `video` takes frames and gives labels."""
+
+    @property
+    def video(self) -> "Video": ...
+
+    def close(self) -> None:
+        """Free what it holds on the GPU."""
+        ...
+
+
 class Backend(Protocol):
-    """A runtime on this machine. `precision`: what float graphs are computed in."""
+    """A runtime on this machine. `precision`: what float graphs are computed in.
+
+    `on_device`: its sessions are DeviceSessions.
+    """
+
+    on_device: bool
 
     @property
     def name(self) -> str: ...
@@ -59,6 +78,15 @@ class Backend(Protocol):
     def open(self, bundle: Bundle, sizes: Sizes, threads: int | None) -> Session:
         """Make the bundle's graphs ready. `threads`: None leaves the number to the runtime."""
         ...
+
+    def close(self) -> None:
+        """Free what it holds beside its sessions."""
+        ...
+
+
+@runtime_checkable
+class Profiled(Protocol):
+    """A Backend that can tell what each layer of PF takes."""
 
     def profile(
         self, bundle: Bundle, sizes: Sizes, threads: int | None, inputs: Mapping[str, Float32], runs: int

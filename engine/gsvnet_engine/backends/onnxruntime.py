@@ -36,6 +36,7 @@ class OnnxRuntime:
 
     name = "onnxruntime"
     precision = "f32"
+    on_device = False
 
     def __init__(self) -> None:
         import onnxruntime
@@ -67,6 +68,9 @@ class OnnxRuntime:
             for event in events
             if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
         ]
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def _options(self, threads: int | None) -> "onnxruntime.SessionOptions":
         options = self._runtime.SessionOptions()

@@ -42,6 +42,7 @@ class OpenVino:
     """
 
     name = "openvino"
+    on_device = False
 
     def __init__(self, precision: str = "f32", *, extension: bool = True) -> None:
         import openvino
@@ -71,6 +72,9 @@ class OpenVino:
         except Exception:  # whatever else is wrong with the bundle, the plain graph will say
             return False
         return True
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def profile(
         self, bundle: Bundle, sizes: Sizes, threads: int | None, inputs: Mapping[str, Float32], runs: int

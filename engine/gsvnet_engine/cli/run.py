@@ -1,8 +1,11 @@
 """run: a video in, pictures out."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from gsvnet_engine.cli.gpu import GPU, PLAN_CACHE, PLUGIN, gpu_options
 
 if TYPE_CHECKING:
     from gsvnet_engine.video import RawFormat
@@ -26,12 +29,30 @@ def command(
     interval: Annotated[
         int | None, typer.Option(min=1, help="A keyframe every so many frames. Default: the bundle's.")
     ] = None,
-    backend: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, tensorrt, openvino or onnxruntime.")] = "auto",
     cpu_precision: Annotated[
         str, typer.Option(help="f32 or bf16 (OpenVINO, on processors that have it).")
     ] = "f32",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads for the networks. Default: all.")
+    ] = None,
+    gpu: Annotated[int, GPU] = 0,
+    plan_cache: Annotated[Path | None, PLAN_CACHE] = None,
+    plugin: Annotated[Path | None, PLUGIN] = None,
+    no_build: Annotated[
+        bool, typer.Option("--no-build", help="Build no TensorRT plan: fail where one is missing.")
+    ] = False,
+    ahead: Annotated[
+        bool,
+        typer.Option(
+            "--ahead", help="On a GPU, compute the next keyframe beside the frames before it: even latency."
+        ),
+    ] = False,
+    hwaccel: Annotated[
+        str | None,
+        typer.Option(
+            help="cuda: decode on the GPU where it can (NVDEC), else in software.", show_default=False
+        ),
     ] = None,
     start: Annotated[
         float, typer.Option(min=0, help="Begin at the first frame at or after this second.")
@@ -85,6 +106,7 @@ def command(
             duration_s=duration,
             max_frames=max_frames,
             image_fps=image_fps,
+            hwaccel=hwaccel,
             raw=_raw_format(raw_size, raw_format, raw_fps),
         ),
         sink=SinkOptions(
@@ -95,6 +117,9 @@ def command(
         backend=backend,
         cpu_precision=cpu_precision,
         threads=threads,
+        gpu=gpu_options(
+            device=gpu, plan_cache=plan_cache, plugin=plugin, build=not no_build, ahead=ahead, quiet=quiet
+        ),
         compare=compare,
         show=show,
         quiet=quiet,

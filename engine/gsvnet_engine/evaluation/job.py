@@ -127,6 +127,7 @@ def _runtimes(
             runtime = RuntimeOptions(
                 backend=backend.name, threads=options.threads, cpu_precision=backend.precision
             )
+            backend.close()
             found.setdefault((backend.name, backend.precision), runtime)
     if not found:
         raise errors[0]

@@ -62,5 +62,10 @@ def check_target(target: str, *, force: bool, inputs: Iterable[Path] = ()) -> No
     check_file(path, force=force)
 
 
+def shows_pictures(target: str) -> bool:
+    """Whether that sink draws on the video's own pictures, not on labels alone."""
+    return target != STDOUT and not is_folder(target) and Path(target).suffix.lower() in VIDEO_SUFFIXES
+
+
 def is_folder(target: str) -> bool:
     return target.endswith("/") or Path(target).is_dir()

@@ -30,7 +30,8 @@ class SourceOptions:
     """Which part of a source to read, and what it cannot say of itself.
 
     start_s, duration_s: seconds, counted from the first frame. image_fps: frames/s of a folder of images.
-    raw: what comes on stdin. timeout_s: seconds that a URL may stay silent.
+    raw: what comes on stdin. timeout_s: seconds that a URL may stay silent. hwaccel: "cuda" to decode on GPU number
+    `device` where that can be. keep_on_device: its pictures then stay there, for the tensorrt backend alone.
     """
 
     start_s: float = 0.0
@@ -39,6 +40,9 @@ class SourceOptions:
     image_fps: float = 10.0
     raw: RawFormat | None = None
     timeout_s: float = 10.0
+    hwaccel: str | None = None
+    device: int = 0
+    keep_on_device: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.start_s < float("inf"):
@@ -49,6 +53,8 @@ class SourceOptions:
             raise UsageError(f"max-frames must be at least 1, not {self.max_frames}")
         if not 0.001 <= self.image_fps <= 1000:
             raise UsageError(f"image-fps must be in 0.001..1000, not {self.image_fps}")
+        if self.hwaccel not in (None, "cuda"):
+            raise UsageError(f"hwaccel must be cuda, or left out, not {self.hwaccel!r}")
 
 
 @dataclass(frozen=True)

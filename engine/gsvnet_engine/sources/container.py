@@ -1,11 +1,13 @@
 """Everything that FFmpeg opens: files, network streams, webcams."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 from math import ceil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import av.container
@@ -18,6 +20,9 @@ from gsvnet_engine.frames import Frame
 from gsvnet_engine.sources.base import AudioTrack, ColorTags, Source, SourceError, SourceOptions
 from gsvnet_engine.sources.clock import Clock
 from gsvnet_engine.sources.layout import from_av, orientation_of, pixel_aspect
+
+if TYPE_CHECKING:
+    from av.codec.hwaccel import HWAccel
 
 _SEEK_BACK_S = (0.0, 2.0, 10.0)  # how much earlier to try where a seek lands too late
 _CLOCK_JUMP_S = 1.0
@@ -222,9 +227,23 @@ def open_container(
     container_format: str | None = None,
     options: dict[str, str] | None = None,
     timeout_s: float | None = None,
+    hardware: "HWAccel | None" = None,
 ) -> "av.container.InputContainer":
-    """What FFmpeg makes of `target`. Raises InputError in one line, with what FFmpeg logged about it."""
+    """What FFmpeg makes of `target`. Raises InputError in one line, with what FFmpeg logged about it.
+
+    hardware: decodes where it can be had and knows the codec; else software does.
+    """
     try:
+        if hardware is not None:
+            with suppress(av.error.PermissionError, av.error.ExternalError, NotImplementedError):
+                return av.open(
+                    target,
+                    format=container_format,
+                    options=options,
+                    timeout=timeout_s,
+                    metadata_errors="replace",
+                    hwaccel=hardware,
+                )
         return av.open(
             target, format=container_format, options=options, timeout=timeout_s, metadata_errors="replace"
         )

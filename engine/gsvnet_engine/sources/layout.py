@@ -139,6 +139,15 @@ def from_av(picture: "av.VideoFrame", *, turned: Orientation | None = None) -> F
     """The planes of a decoded picture, rotated by its display matrix, or as `turned`; its time is unset."""
     tags = picture.colorspace, picture.color_range
     stored_height = picture.height
+    if picture.format.name == "cuda":
+        from gsvnet_engine.sources.nvdec import from_cuda
+
+        frame = from_cuda(picture, orientation_of(picture) if turned is None else turned)
+        return replace(
+            frame,
+            matrix=_MATRICES.get(tags[0], untagged_matrix(stored_height)),
+            full_range=tags[1] == _FULL_RANGE,
+        )
     layout = LAYOUTS.get(picture.format.name)
     if layout is None:
         picture = picture.reformat(format=nearest_format(picture.format))

@@ -60,7 +60,10 @@ def train_propagation(
     keyframe: Annotated[Path, typer.Option(help="Checkpoint of the keyframe network to propagate for.")],
     output: Output,
     preset: Annotated[
-        str, typer.Option(help="best, finetune (with --init), paper (section 4.1) or smoke.")
+        str,
+        typer.Option(
+            help="best, flow (the flow alone), finetune (with --init), paper (section 4.1) or smoke."
+        ),
     ] = "best",
     init: Annotated[Path | None, typer.Option(help="A checkpoint of PF to start from.")] = None,
     stills: Annotated[
@@ -70,6 +73,10 @@ def train_propagation(
     keyframe_scale: Annotated[
         str, typer.Option(help="Keyframe size as a ratio of the working size.")
     ] = "3/4",
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Where the keyframe network's scores are kept: OUTPUT/cache, or shared by runs."),
+    ] = None,
     steps: Steps = None,
     seed: Seed = None,
     resume: Resume = False,
@@ -84,7 +91,7 @@ def train_propagation(
     recipe = choose_preset(propagation.PRESETS, preset, {"steps": steps, "seed": seed})
     network, config = load_keyframe(keyframe)
     windows = load_windows(
-        data, keyframe, network, geometry(short_side, keyframe_scale), output / "cache", stills
+        data, keyframe, network, geometry(short_side, keyframe_scale), cache or output / "cache", stills
     )
     propagation.train_propagation(
         output, recipe, len(config["data"]["classes"]), windows, init, resume=resume

@@ -81,14 +81,16 @@ def _averaging_rows(bins: Tensor, length: Tensor, dtype: torch.dtype) -> Tensor:
 def pool_to_rows(x: Tensor, rows: int) -> Tensor:
     """[N,C,h,w] -> [N,C,r,c]: average pooling to r = min(rows, h) rows, c = (2*r*w + h) // (2*h) columns in proportion.
 
-    Two matrix products whose weights are built from the shape inside the graph, with integer arithmetic only: adaptive
-    pooling exports for one size alone, and TensorRT cannot round a shape tensor.
+    Two weighted sums whose weights are built from the shape inside the graph, with integer arithmetic only: adaptive
+    pooling exports for one size alone, and TensorRT cannot round a shape tensor. Sums and not matrix products, which
+    TensorRT-RTX does not have in float32 for Turing; on these small maps they cost nothing.
     """
     h, w = _length(x, 2), _length(x, 3)
     r = torch.minimum(torch.tensor(rows), h)
     c = torch.clamp(torch.div(2 * r * w + h, 2 * h, rounding_mode="trunc"), min=1)
     c = torch.minimum(c, w)
-    return _averaging_rows(r, h, x.dtype) @ x @ _averaging_rows(c, w, x.dtype).transpose(0, 1)
+    pooled = (x[:, :, None] * _averaging_rows(r, h, x.dtype)[:, :, None]).sum(3)  # [N,C,r,w]
+    return (pooled[:, :, :, None] * _averaging_rows(c, w, x.dtype)).sum(4)
 
 
 def _length(x: Tensor, dimension: int) -> Tensor:

@@ -26,9 +26,7 @@ class PropagationConfig:
     learned_kernels: bool = False  # learned instead of ideal-delay kernels
     refined: bool = False  # the guide, which sees further than φ, adds a correction to f
     residual: bool = False  # the guide sees what the flow does not explain: |i_t - warped i_{t-1}|
-    flow_refinements: int = (
-        0  # stages that correct the flow at half the grid, from what it leaves unexplained
-    )
+    flow_refinements: int = 0  # stages that correct the flow by matching the pictures, the last one finest
 
     def __post_init__(self) -> None:
         if self.refined and not self.intra:
@@ -54,7 +52,7 @@ class FlowNetwork(nn.Module):
         nn.init.normal_(self.head.weight, std=1e-3)  # start near "nothing moves"
         with torch.no_grad():
             self.head.bias.zero_()  # type: ignore[union-attr]
-        self.refine = nn.ModuleList(FlowRefinement() for _ in range(refinements))
+        self.refine = nn.ModuleList(FlowRefinement(last=n == refinements - 1) for n in range(refinements))
 
     def forward(self, current: Tensor, previous: Tensor) -> Tensor:
         flow = self._first(current, previous)
@@ -74,24 +72,66 @@ class FlowNetwork(nn.Module):
 class FlowRefinement(nn.Module):
     """(i_t, i_{t-1} warped by m [N,3,h,w], m [N,2,h,w]) -> a correction of m [N,2,h,w], in cells.
 
-    The flow network works at a quarter of the grid, so near things and their outlines keep an error; seeing i_{t-1}
-    where m puts it leaves only that to be found (as in SpyNet, Ranjan and Black 2017, and FlowNet2).
+    The flow network works at a quarter of the grid and compares nothing explicitly, so near things and their outlines
+    keep an error of cells. Seeing i_{t-1} where m puts it leaves only that to be found (as in SpyNet, Ranjan and Black
+    2017), and matching says where (a cost volume, as in PWC-Net, Sun et al. 2018): up to 6 cells away on pictures of
+    half the grid's size, in the last stage one cell away on the grid itself.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, last: bool) -> None:
         super().__init__()
-        self.down = ConvBNReLU(11, 32, stride=2, slope=0.1)
+        self.halved = not last
+        self.match = Match(radius=1 if last else 3)
+        self.enter = ConvBNReLU(11 + self.match.offsets, 32, stride=2 if last else 1, slope=0.1)
         self.body = nn.ModuleList(ConvBNReLU(32, 32, dilation=d, slope=0.1) for d in (1, 2, 4))
         self.head = nn.Conv2d(32, 2, 3, padding=1)
         nn.init.zeros_(self.head.weight)  # starts as no correction
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        # After the concatenation, not before it: that TensorRT-RTX 1.7 cannot compile, behind a second warp.
+        self.scale: Tensor
+        self.shift: Tensor
+        offsets = self.match.offsets
+        scaling = (
+            ("scale", [4.0] * 9 + [0.25] * 2 + [4.0] * offsets),
+            ("shift", [2.0] * 6 + [0.0] * (5 + offsets)),
+        )
+        for name, values in scaling:
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
 
     def forward(self, current: Tensor, warped: Tensor, flow: Tensor) -> Tensor:
-        x = torch.cat([current * 4 - 2, warped * 4 - 2, (current - warped) * 4, flow / 4], 1)
-        x = self.down(x)
+        now, before, motion = (half(x) if self.halved else x for x in (current, warped, flow))
+        seen = torch.cat([now, before, now - before, motion, self.match(now, before)], 1)
+        x = self.enter(seen * self.scale - self.shift)
         for unit in self.body:
             x = x + unit(x)
         return resize(self.head(x), current)
+
+
+class Match(nn.Module):
+    """Pictures (now, before [N,3,h,w]) -> [N,(2 radius + 1)^2,h,w]: the probability of each offset of a square, by how
+    well a 3x3 neighbourhood of `before` at that offset explains `now`. Rows first; the middle one is no motion."""
+
+    def __init__(self, radius: int) -> None:
+        super().__init__()
+        self.radius, side = radius, 2 * radius + 1
+        self.offsets = side * side
+        shifts = torch.eye(self.offsets).view(self.offsets, 1, side, side)
+        self.register_buffer("shifts", shifts.repeat(3, 1, 1, 1), persistent=False)
+        self.sharpness = nn.Parameter(torch.tensor(30.0))
+
+    def forward(self, now: Tensor, before: Tensor) -> Tensor:
+        n, _, h, w = now.shape
+        with torch.autocast("cpu", enabled=False):
+            padded = F.pad(before.float(), (self.radius,) * 4, mode="replicate")
+            shifted = F.conv2d(padded, self.shifts, groups=3).view(n, 3, self.offsets, h, w)  # type: ignore[arg-type]
+            cost = (shifted - now.float()[:, :, None]).abs().mean(1)
+            cost = F.avg_pool2d(F.pad(cost, (1,) * 4, mode="replicate"), 3, 1)
+            return (-self.sharpness * cost).softmax(1)
+
+
+def half(x: Tensor) -> Tensor:
+    """[N,C,h,w] -> [N,C,ceil(h/2),ceil(w/2)], means of 2x2; the last row and column count twice where sizes are odd."""
+    return F.avg_pool2d(F.pad(x, (0, 1, 0, 1), mode="replicate"), 2)
 
 
 class SegmentationWarp(nn.Module):

@@ -51,6 +51,7 @@ class PropagationRecipe:
     refined: bool = True
     residual: bool = True
     flow_refinements: int = 2
+    flow_steps: int = 0  # the first steps teach the flow alone, on pairs of frames
 
 
 PRESETS = {
@@ -76,6 +77,8 @@ PRESETS = {
         residual=False,
         flow_refinements=0,
     ),
+    # Flow alone: cheap, and what propagation stands on. Then "best" or "finetune" from its checkpoint (--init).
+    "flow": PropagationRecipe(steps=4000, flow_steps=4000, rates=(1.0, 1.0, 1.0)),
     # From a checkpoint of "best" (--init), which may lack the stages that refine the flow.
     "finetune": PropagationRecipe(steps=1200, lr=1.5e-3, rates=(0.5, 0.5, 1.0), flow_weight=1.0),
 }
@@ -84,9 +87,9 @@ PRESETS["smoke"] = replace(PRESETS["best"], steps=6, batch=2, crop=(16, 24))
 
 @dataclass(frozen=True)
 class Batch:
-    """Of one training step: pictures [K+1,N,3,h,w], first scores [N,C,h,w], flows [K,N,2,h,w] in cells with NaN where
-    unknown; targets of the N_c clip windows (scores [K,N_c,C,h,w]) and of the N_s still windows behind them (labels
-    [K,N_s,H,W], int64 with IGNORE)."""
+    """Of one training step: pictures [K+1,N,3,h,w]; first scores [N,C,h,w] (none where the flow alone is taught);
+    flows [K,N,2,h,w] in cells, NaN where unknown; targets of the N_c clip windows (scores [K,N_c,C,h,w]) and of the N_s
+    still windows behind them (labels [K,N_s,H,W], int64 with IGNORE)."""
 
     step: int
     pictures: Tensor
@@ -101,6 +104,9 @@ def draw(step: int, recipe: PropagationRecipe, clips: list[ClipCache], stills: S
     rng = np.random.default_rng([recipe.seed, step])
     recipe = replace(recipe, crop=_common_crop(recipe.crop, clips, stills))
     length = int(rng.integers(1, recipe.longest + 1))
+    pairs = step < recipe.flow_steps
+    if pairs:  # more of them, most from stills, whose motion is exact
+        recipe, length = replace(recipe, batch=2 * recipe.batch, clip_share=recipe.clip_share / 2), 1
     of_clips = (round(recipe.batch * recipe.clip_share) if stills else recipe.batch) if clips else 0
     pictures, first, flows, teacher, labels = [], [], [], [], []
     for _ in range(of_clips):
@@ -111,7 +117,8 @@ def draw(step: int, recipe: PropagationRecipe, clips: list[ClipCache], stills: S
         teacher.append(scores[1:])
     for _ in range(recipe.batch - of_clips):
         assert stills is not None
-        window, scores, moved, motion = _still_window(rng, recipe, stills, length)
+        first_frame = int(rng.integers(FRAMES - 1)) if pairs else 0
+        window, scores, moved, motion = _still_window(rng, recipe, stills, length, first_frame)
         pictures.append(window)
         first.append(scores)
         flows.append(motion)
@@ -119,7 +126,7 @@ def draw(step: int, recipe: PropagationRecipe, clips: list[ClipCache], stills: S
     return Batch(
         step,
         torch.from_numpy(np.stack(pictures, 1)),
-        torch.from_numpy(np.stack(first)),
+        torch.empty(0) if pairs else torch.from_numpy(np.stack(first)),
         torch.from_numpy(np.stack(flows, 1)),
         torch.from_numpy(np.stack(teacher, 1)) if teacher else torch.empty(length, 0),
         torch.from_numpy(np.stack(labels, 1)).long() if labels else torch.empty(length, 0),
@@ -148,10 +155,10 @@ def _clip_window(
 
 
 def _still_window(
-    rng: np.random.Generator, recipe: PropagationRecipe, stills: StillWindows, length: int
+    rng: np.random.Generator, recipe: PropagationRecipe, stills: StillWindows, length: int, at: int
 ) -> tuple[Float32, Float32, NDArray[np.uint8], Float32]:
-    """A window of a moved still: pictures [K+1,3,h,w], the first one's scores [C,h,w], the others' labels [K,H,W] and
-    flows [K,2,h,w]."""
+    """A window of a moved still from its frame `at` on: pictures [K+1,3,h,w], the scores of the still's first frame
+    [C,h,w], labels [K,H,W] and flows [K,2,h,w] of the window's frames but the first."""
     pictures, scores, labels, flows = stills[int(rng.integers(len(stills)))]
     rows, columns = _crop(rng, scores.shape[1:], recipe.crop)
     ratio = labels.shape[1] // scores.shape[1]  # pixels a cell: whole for CamVid's 480x360 on 90x120
@@ -160,9 +167,9 @@ def _still_window(
             f"stills of {labels.shape[1:]} on a grid of {scores.shape[1:]}: no whole ratio to crop by"
         )
     fine = [slice(s.start * ratio, s.stop * ratio) for s in (rows, columns)]
-    pictures, scores = pictures[: length + 1, :, rows, columns], scores[:, rows, columns]
-    labels = labels[1 : length + 1, fine[0], fine[1]]
-    flows = flows[1 : length + 1, :, rows, columns]
+    pictures, scores = pictures[at : at + length + 1, :, rows, columns], scores[:, rows, columns]
+    labels = labels[at + 1 : at + length + 1, fine[0], fine[1]]
+    flows = flows[at + 1 : at + length + 1, :, rows, columns]
     if rng.random() < 0.5:
         pictures, scores, labels, flows = (
             pictures[..., ::-1].copy(),
@@ -228,7 +235,11 @@ def window_loss(
     model: Propagation, batch: Batch, recipe: PropagationRecipe, segmentation: SegmentationLoss
 ) -> Tensor:
     """Mean over supervised steps of the segmentation loss of S_t and (weighed) of f, and mean over all steps (weighed)
-    of the flow's distance from the motion where that is known."""
+    of the flow's distance from the motion where that is known; the last alone where there are no scores."""
+    if not len(batch.scores):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            flow = model.flow(batch.pictures[1], batch.pictures[0])
+        return _flow_loss(flow.float(), batch.flows[0])
     scores, losses = batch.scores, []
     length = len(batch.pictures) - 1
     supervised = length if recipe.supervise_every_step else 1

@@ -7,12 +7,12 @@ import pytest
 from numpy.typing import NDArray
 
 from gsvnet_engine import Bundle, Segmenter
-from gsvnet_engine.backends import BACKENDS
+from gsvnet_engine.backends import CPU_BACKENDS
 from gsvnet_engine.backends.openvino import OpenVino
 
 REFERENCE = "onnxruntime"
 PLAIN = "openvino without the extension"
-OTHERS = [*(name for name in BACKENDS if name != REFERENCE), PLAIN]
+OTHERS = [*(name for name in CPU_BACKENDS if name != REFERENCE), PLAIN]
 TOLERANCE = 1e-3
 CELLS_WITHIN = 0.999
 REACH = 16  # cells that a tie in the argmax, flipped by rounding, can touch through the edge map

@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     return toy_bundle.write(tmp_path / "toy")
 
 
-@pytest.fixture(params=backends.BACKENDS)
+@pytest.fixture(params=backends.CPU_BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Backend:
     return backends.choose(request.param)
 
@@ -92,7 +92,9 @@ class TestChoose:
         assert backends.choose().name == "openvino"
 
     def test_unknown_names_are_answered_with_the_known(self) -> None:
-        with pytest.raises(UsageError, match="backend must be one of auto, openvino, onnxruntime, not 'tpu'"):
+        with pytest.raises(
+            UsageError, match="backend must be one of auto, tensorrt, openvino, onnxruntime, not 'tpu'"
+        ):
             backends.choose("tpu")
         with pytest.raises(UsageError, match="cpu precision must be one of f32, bf16, not 'f8'"):
             backends.choose("auto", "f8")
@@ -116,7 +118,7 @@ class TestNotInstalled:
     @pytest.fixture(autouse=True)
     def forget(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         """As on a machine with neither runtime: `None` in sys.modules makes an import fail."""
-        for name in backends.BACKENDS:
+        for name in backends.CPU_BACKENDS:
             monkeypatch.setitem(sys.modules, name, None)
         yield
 

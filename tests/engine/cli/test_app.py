@@ -15,7 +15,7 @@ import gsvnet_engine
 from gsvnet_engine import errors
 from gsvnet_engine.cli import app, main
 
-HEAVY = {"numpy", "av", "cv2", "onnxruntime", "openvino", "torch", "rich"}
+HEAVY = {"numpy", "av", "cv2", "onnxruntime", "openvino", "torch", "rich", "cuda", "tensorrt", "tensorrt_rtx"}
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gsvnet_engine import Bundle, Frame, InputError, UsageError
-from gsvnet_engine.backends import BACKENDS
+from gsvnet_engine.backends import CPU_BACKENDS
 from gsvnet_engine.evaluation.agreement import agreement
 from gsvnet_engine.evaluation.camvid import CamVid
 from gsvnet_engine.evaluation.consistency import Consistency, Track
@@ -77,7 +77,7 @@ def data(tmp_path: Path) -> CamVid:
 
 
 class TestEvaluate:
-    @pytest.mark.parametrize("backend", BACKENDS)
+    @pytest.mark.parametrize("backend", CPU_BACKENDS)
     def test_is_that_of_numpy(self, bundle: Bundle, data: CamVid, backend: str) -> None:
         found = evaluate(bundle, data, [1, 3, 4], options=RuntimeOptions(backend=backend, threads=1))
         pairs = scenes.scene(FRAMES)

@@ -1,0 +1,13 @@
+// OpenVINO on the CPU.
+#pragma once
+
+#include <memory>
+
+#include "backend.h"
+
+namespace gsvnet::engine {
+
+// Throws Error with GSVNET_ERROR_BACKEND where OpenVINO cannot start or has not that precision here.
+std::unique_ptr<Backend> make_openvino(const std::string& cpu_precision);
+
+}  // namespace gsvnet::engine

@@ -1,0 +1,17 @@
+"""TensorRT 8.6, 10, 11 and TensorRT for RTX on an NVIDIA GPU.
+
+    options      what a user may choose
+    generation   which of them a machine gets, on which road, and why: pure decisions
+    plans        a bundle's graph -> a plan
+    cache        plans on disk: key, sidecar, bounds
+    engine       a plan, ready to run
+    picture      frames on the device: how planes lie packed, and preparing them
+    uploads      frames on their way there: pinned buffers that the decode thread fills
+    steps        the work of a frame as CUDA graphs
+    order        every wait between streams, by name
+    runtime      a video's frames through both networks: all of the above
+    backend      what backends/__init__.py opens
+
+Nothing is imported here, and TensorRT only once the driver has shown a GPU. No GPU has confirmed any of it yet: it is
+tested on a stand-in for the driver and the runtime (tests/engine/backends/tensorrt).
+"""
