@@ -74,7 +74,10 @@ def sum_parts(
 
 
 def break_down(backend: Backend, bundle: Bundle, sizes: Sizes, threads: int | None, runs: int) -> Breakdown:
-    """Measure one step of PF on made inputs, by a backend that is Profiled; half of the unprofiled runs lie before the profiled ones, half after."""
+    """Measure one step of PF on made inputs, by a backend that is Profiled.
+
+    Half of the unprofiled runs lie before the profiled ones, half after.
+    """
     inputs = made_inputs(len(bundle.manifest.classes), sizes)
     session = backend.open(bundle, sizes, threads)
 
