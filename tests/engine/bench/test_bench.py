@@ -88,7 +88,7 @@ class TestParts:
         assert found == {"flow": 131, "warp": 260, "features": 8, "guide": 16, "filter": 544, "other": 64}
         assert convolutions == 137
 
-    @pytest.mark.parametrize("name", backends.BACKENDS)
+    @pytest.mark.parametrize("name", backends.CPU_BACKENDS)
     def test_street(self, name: str) -> None:
         sizes = Sizes((96, 128), (96, 128), (96, 128), (12, 16))
         found = parts.break_down(backends.choose(name), Bundle.open("street"), sizes, 1, 3)
