@@ -68,13 +68,13 @@ def resize(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
 
 
-def _averaging_rows(bins: Tensor, length: Tensor, dtype: torch.dtype) -> Tensor:
+def _averaging_rows(bins: Tensor, length: Tensor, like: Tensor) -> Tensor:
     """[bins, length]: row i averages samples floor(i*length/bins) .. ceil((i+1)*length/bins): adaptive pooling."""
     i = torch.arange(bins)[:, None]  # type: ignore[call-overload]
     j = torch.arange(length)[None]  # type: ignore[call-overload]
     first = torch.div(i * length, bins, rounding_mode="trunc")
     end = torch.div((i + 1) * length + bins - 1, bins, rounding_mode="trunc")
-    inside: Tensor = ((j >= first) & (j < end)).to(dtype)
+    inside: Tensor = ((j >= first) & (j < end)).to(like)
     return inside / inside.sum(1, keepdim=True)
 
 
@@ -89,8 +89,8 @@ def pool_to_rows(x: Tensor, rows: int) -> Tensor:
     r = torch.minimum(torch.tensor(rows), h)
     c = torch.clamp(torch.div(2 * r * w + h, 2 * h, rounding_mode="trunc"), min=1)
     c = torch.minimum(c, w)
-    pooled = (x[:, :, None] * _averaging_rows(r, h, x.dtype)[:, :, None]).sum(3)  # [N,C,r,w]
-    return (pooled[:, :, :, None] * _averaging_rows(c, w, x.dtype)).sum(4)
+    pooled = (x[:, :, None] * _averaging_rows(r, h, x)[:, :, None]).sum(3)  # [N,C,r,w]
+    return (pooled[:, :, :, None] * _averaging_rows(c, w, x)).sum(4)
 
 
 def _length(x: Tensor, dimension: int) -> Tensor:
