@@ -99,7 +99,7 @@ class TestRun:
         assert {"decode", "prepare", "keyframe", "propagate", "labels", "overlay", "encode"} <= set(
             report["stages_ms"]
         )
-        assert set(report["stages_ms"]["keyframe"]) == {"mean", "p50", "p95", "count"}
+        assert set(report["stages_ms"]["keyframe"]) == {"mean", "p50", "p90", "p95", "p99", "count"}
         assert report["inputs"][0]["size"] == [48, 64]
 
     def test_every_sink_at_once(self, run: Run, tmp_path: Path) -> None:
