@@ -397,7 +397,7 @@ SOURCES = """## The cards' figures
 |---|---|---|---|---|
 | GTX 1080 Ti | 484 | 11.3 (3584 cores, 1582 MHz) | the same: fp16 is slower | NVIDIA's specification (vortez.net) |
 | T4 | 320 | 8.1 | 65, fp16 on tensor cores | NVIDIA's T4 data sheet |
-| RTX 3090 | 936 | 35.6 | 71, fp16 on tensor cores, summed in fp32 | NVIDIA's GA102 whitepaper, appendix A |
+| RTX 3090 | 936 | 35.6 | 71, fp16 on tensor cores: half of 142, for fp32 sums | specifications; the half assumed |
 | H100 SXM | 3350 | 67 | 989, fp16 on tensor cores, dense | NVIDIA's H100 data sheet |
 """
 

@@ -85,7 +85,7 @@ class Backend(Protocol):
 
 
 @runtime_checkable
-class Profiled(Protocol):
+class Profiled(Backend, Protocol):
     """A Backend that can tell what each layer of PF takes."""
 
     def profile(

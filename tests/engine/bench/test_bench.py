@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gsvnet_engine import Bundle, backends
-from gsvnet_engine.backends.base import Layer
+from gsvnet_engine.backends.base import Layer, Profiled
 from gsvnet_engine.bench import clip, measure, parts
 from gsvnet_engine.bench.measure import Effort, Run, Series, Variant
 from gsvnet_engine.bench.ratios import TARGETS, Target, compute
@@ -91,7 +91,9 @@ class TestParts:
     @pytest.mark.parametrize("name", backends.CPU_BACKENDS)
     def test_street(self, name: str) -> None:
         sizes = Sizes((96, 128), (96, 128), (96, 128), (12, 16))
-        found = parts.break_down(backends.choose(name), Bundle.open("street"), sizes, 1, 3)
+        backend = backends.choose(name)
+        assert isinstance(backend, Profiled)
+        found = parts.break_down(backend, Bundle.open("street"), sizes, 1, 3)
         assert all(found.parts[part] > 0 for part in ("flow", "warp", "features", "guide", "filter"))
         assert found.parts["other"] < sum(found.parts.values()) / 4
         assert 0 < found.convolutions < sum(found.parts.values())
