@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Any, Self
 
 from gsvnet_engine.cuda.driver import INSTALL, DriverError, api, call, release
-from gsvnet_engine.errors import BackendError
+from gsvnet_engine.errors import BackendError, UsageError
 
 _NAME_BYTES = 128
 
@@ -46,6 +46,15 @@ def probe() -> list[DeviceInfo]:
     if not count:
         raise BackendError("the NVIDIA driver shows no GPU (is CUDA_VISIBLE_DEVICES empty?)")
     return [_info(index) for index in range(count)]
+
+
+def find(index: int) -> DeviceInfo:
+    """The GPU of that number. Raises BackendError where there is none at all, UsageError where there are others."""
+    devices = probe()
+    if not 0 <= index < len(devices):
+        shown = ", ".join(f"{device.index} ({device.name})" for device in devices)
+        raise UsageError(f"GPU {index} is not there; there is {shown}")
+    return devices[index]
 
 
 def _info(index: int) -> DeviceInfo:

@@ -1,4 +1,4 @@
-"""TensorRT 8.6, 10, 11 and TensorRT for RTX on an NVIDIA GPU.
+"""TensorRT 8.6, 10, 11 and TensorRT for RTX on an NVIDIA GPU, and what every backend there shares.
 
     options      what a user may choose
     generation   which of them a machine gets, on which road, and why: pure decisions
@@ -10,7 +10,10 @@
     steps        the work of a frame as CUDA graphs
     order        every wait between streams, by name
     runtime      a video's frames through both networks: all of the above
+    session      a bundle's networks for one size, for videos and array by array
     backend      what backends/__init__.py opens
+
+From `picture` down to `session` nothing knows TensorRT: onnxruntime_gpu.py runs its own networks in the same sessions.
 
 Nothing is imported here, and TensorRT only once the driver has shown a GPU. No GPU has confirmed any of it yet: it is
 tested on a stand-in for the driver and the runtime (tests/engine/backends/tensorrt).

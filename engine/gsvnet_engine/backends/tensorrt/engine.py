@@ -15,6 +15,8 @@ from gsvnet_engine.errors import BackendError
 class Engine:
     """One plan and its execution context: never on two streams at once. Shapes are those of `expected`, fixed."""
 
+    capturable = True
+
     def __init__(self, trt: Any, plan: bytes, expected: Signature, *, where: str) -> None:
         """Raises BackendError for a plan that this TensorRT or GPU does not take, or with other tensors."""
         self._where = where

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvnet_engine.backends.tensorrt.engine import Engine
 from gsvnet_engine.backends.tensorrt.order import Edge, drain, settle, wait
 from gsvnet_engine.backends.tensorrt.picture import Preparer
-from gsvnet_engine.backends.tensorrt.steps import Kind, Steps
+from gsvnet_engine.backends.tensorrt.steps import Kind, Network, Steps
 from gsvnet_engine.backends.tensorrt.uploads import Staged, Uploads
 from gsvnet_engine.cuda.device import Context
 from gsvnet_engine.cuda.memory import DeviceArray, DeviceBuffer, PinnedBuffer
@@ -97,15 +96,17 @@ class Video:
     def __init__(
         self,
         context: Context,
-        networks: tuple[Engine, Engine],
+        networks: tuple[Network, Network],
         kernels: Kernels,
         sizes: Sizes,
         classes: int,
         *,
+        compute: Stream,
         ahead: bool = False,
         say: Callable[[str], None],
     ) -> None:
-        """networks: keyframe and propagate, which this does not own. The context must be current."""
+        """networks: keyframe and propagate, and the stream that they run on, which this does not own. The context must
+        be current."""
         self._context, self._sizes, self._classes = context, sizes, classes
         height, width = sizes.keyframe
         with Scope() as scope:
@@ -113,8 +114,7 @@ class Video:
             self._parities = [Parity(scope, sizes, classes) for _ in range(PARITIES)]
             self._picture = scope.keep(DeviceBuffer(3 * height * width * FLOAT, "the keyframe's picture"))
             self._preparer = scope.keep(Preparer(kernels.prepare))
-            self._upload, self._compute = scope.keep(Stream()), scope.keep(Stream())
-            self._download = scope.keep(Stream())
+            self._upload, self._compute, self._download = scope.keep(Stream()), compute, scope.keep(Stream())
             self._ahead = _Ahead(scope, sizes, classes) if ahead else None
             self._staged = scope.keep(Uploads(context, self._upload))  # the decode thread's
             self._own = scope.keep(Uploads(context, self._upload))  # of frames that were not staged

@@ -9,10 +9,9 @@ Both networks are small enough for launching to cost as much as computing; a gra
 """
 
 import ctypes
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from gsvnet_engine.backends.tensorrt.engine import Engine
 from gsvnet_engine.backends.tensorrt.order import Edge, settle
 from gsvnet_engine.cuda.driver import DriverError
 from gsvnet_engine.cuda.graphs import Graph
@@ -29,12 +28,26 @@ Kind = Literal["keyframe", "propagate", "ahead", "adopt"]
 Work = Callable[[], None]
 
 
+class Network(Protocol):
+    """A graph of the bundle, ready to run: never on two streams at once. capturable: a CUDA graph can hold it."""
+
+    capturable: bool
+
+    def enqueue(self, stream: Stream, addresses: Mapping[str, int]) -> None:
+        """Put it on the stream, reading and writing device memory at `addresses` (tensor -> address)."""
+        ...
+
+    def close(self) -> None:
+        """Free it; its work must be done."""
+        ...
+
+
 class Steps:
     """Runs a step as its graph, or, where a network cannot be captured, piece by piece."""
 
     def __init__(
         self,
-        networks: tuple[Engine, Engine],
+        networks: tuple[Network, Network],
         labels: Kernel,
         sizes: Sizes,
         classes: int,
@@ -100,10 +113,12 @@ class Steps:
         self._works.clear()
 
     def _capture(self, kind: Kind, parity: "Parity", stream: Stream, work: Work) -> None:
-        """TensorRT wants one run before it is captured: it sets things up then that a graph may not hold."""
+        """Runtimes want one run before it is captured: they set things up then that a graph may not hold."""
         self._works[kind, parity] = work
         work()
         settle(Edge.START_AFTER_TRIAL, stream)
+        if not (self._image.capturable and self._propagation.capturable):
+            return
         try:
             self._graphs[kind, parity] = Graph(stream, work)
         except BackendError as error:

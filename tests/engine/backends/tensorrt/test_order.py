@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gsvnet_engine.backends.tensorrt import backend, picture, runtime, steps, uploads
+from gsvnet_engine.backends.tensorrt import picture, runtime, session, steps, uploads
 from gsvnet_engine.backends.tensorrt.order import Edge
 from tests.cuda import standin
 from tests.engine.backends.tensorrt.scenes import SCENES, Scene
@@ -45,7 +45,7 @@ def without(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     def but_one(order: Callable[..., None]) -> Callable[..., None]:
         return lambda which, *arguments: None if which is edge else order(which, *arguments)
 
-    for module in (backend, picture, runtime, steps, uploads):
+    for module in (picture, runtime, session, steps, uploads):
         for name in ("wait", "settle", "drain"):
             if hasattr(module, name):
                 found: Any = getattr(module, name)

@@ -12,10 +12,11 @@ import pytest
 
 from gsvnet_engine import Segmenter
 from gsvnet_engine.backends.tensorrt import runtime, uploads
-from gsvnet_engine.backends.tensorrt.backend import TensorRT, TensorRTSession
+from gsvnet_engine.backends.tensorrt.backend import TensorRT
 from gsvnet_engine.backends.tensorrt.options import GpuOptions
 from gsvnet_engine.backends.tensorrt.picture import Layout
 from gsvnet_engine.backends.tensorrt.runtime import Video
+from gsvnet_engine.backends.tensorrt.session import GpuSession
 from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.cuda.graphs import Graph
 from gsvnet_engine.errors import BackendError, UsageError
@@ -372,7 +373,7 @@ class TestSession:
         )
         scores = rng.normal(0, 3, (1, toy_bundle.CLASSES, *sizes.grid)).astype(np.float32)
         backend = TensorRT(gpu)
-        session: TensorRTSession = backend.open(bundle, sizes, None)
+        session: GpuSession = backend.open(bundle, sizes, None)
         expected = toy_bundle.keyframe_scores(frame, sizes.grid)
         np.testing.assert_allclose(session.keyframe(frame), expected, atol=1e-4)
         expected = toy_bundle.propagated_scores(current, previous, scores)
