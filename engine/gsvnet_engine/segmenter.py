@@ -89,9 +89,9 @@ class Segmenter:
     """Runs one bundle over one video at a time, frame by frame. Not for several threads at once.
 
     bundle: a shipped name, a folder, or an open Bundle. interval: a keyframe every so many frames (None:
-    the bundle's own). backend: "auto", "tensorrt", "openvino" or "onnxruntime". threads: for the networks and the
+    the bundle's own). backend: "auto" or one of backends.BACKENDS. threads: for the networks and the
     kernels (None: their own choice). cpu_precision: "f32" or "bf16" (OpenVINO on processors that have
-    it). gpu: options of the tensorrt backend.
+    it). gpu: options of the backends on a GPU.
 
     On a GPU, `close` (or a `with` block) gives its memory back.
     """
@@ -153,7 +153,7 @@ class Segmenter:
         return None if self._state is None else self._state.scores
 
     def push(self, frame: Frame | NDArray[np.uint8] | Any) -> Segmentation:
-        """Segment the next frame: a Frame, RGB [H,W,3] uint8, or the same on a GPU (tensorrt; CUDA array or DLPack).
+        """Segment the next frame: a Frame, RGB [H,W,3] uint8, or the same on a GPU (CUDA array or DLPack).
 
         A frame that raises leaves the state as it was before it.
         """
@@ -164,7 +164,7 @@ class Segmenter:
         return self._segment_on_host(frame, sizes)
 
     def push_into(self, frame: Any, labels: Any, *, stream: int | None = None) -> bool:
-        """Segment the next frame, labels staying on the GPU: whether it is a keyframe. For the tensorrt backend.
+        """Segment the next frame, labels staying on the GPU: whether it is a keyframe. For the backends on a GPU.
 
         frame: as for `push`. labels: uint8 [H,W] on the GPU, packed, to be filled. stream: the handle of the caller's
         CUDA stream, which wrote the frame and will read the labels; nothing waits on the host.
@@ -172,7 +172,7 @@ class Segmenter:
         from gsvnet_engine.cuda.external import device_array
 
         if not self._backend.on_device:
-            raise UsageError(f"labels stay on a GPU with the tensorrt backend alone, not with {self.backend}")
+            raise UsageError(f"labels stay on a GPU with the backends there alone, not with {self.backend}")
         frame = self._as_frame(frame)
         out = device_array(labels)
         if stream is not None:

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from gsvnet_engine.backends.tensorrt.options import GpuOptions
 
 CPU_BACKENDS = ("openvino", "onnxruntime")
-BACKENDS = ("tensorrt", *CPU_BACKENDS)  # in the order in which "auto" tries them
+GPU_BACKENDS = ("tensorrt", "onnxruntime-cuda", "onnxruntime-tensorrt")
+BACKENDS = (*GPU_BACKENDS, *CPU_BACKENDS)
+_AUTO_GPU = ("tensorrt", "onnxruntime-cuda")  # in the order in which "auto" tries them, before CPU_BACKENDS
 CPU_PRECISIONS = ("f32", "bf16")
 MEND = "install gsvnet-engine[cpu] (see README, Install)"
 
@@ -19,7 +21,7 @@ class NotInstalledError(BackendError):
 
 
 def choose(name: str = "auto", cpu_precision: str = "f32", gpu: "GpuOptions | None" = None) -> "Backend":
-    """The backend of that name, or the first of BACKENDS that this machine has. `gpu`: for the tensorrt backend.
+    """The backend of that name, or the first that this machine has, GPUs before CPUs. `gpu`: for GPU_BACKENDS.
 
     Raises BackendError, saying what to install, where there is none.
     """
@@ -30,10 +32,11 @@ def choose(name: str = "auto", cpu_precision: str = "f32", gpu: "GpuOptions | No
     if name != "auto":
         raise UsageError(f"backend must be one of auto, {', '.join(BACKENDS)}, not {name!r}")
     if cpu_precision == "f32":
-        try:
-            return open_backend("tensorrt", cpu_precision, gpu)
-        except BackendError:
-            pass  # no GPU, or nothing that serves it: `doctor` says why
+        for candidate in _AUTO_GPU:
+            try:
+                return open_backend(candidate, cpu_precision, gpu)
+            except BackendError:
+                continue  # no GPU, or nothing that serves it: `doctor` says why
     reasons = []
     for candidate in CPU_BACKENDS:
         try:
@@ -50,8 +53,8 @@ def open_backend(name: str, cpu_precision: str, gpu: "GpuOptions | None" = None)
 
     Raises BackendError where it is missing, broken or cannot compute in that precision.
     """
-    if name == "tensorrt":
-        return _open_tensorrt(cpu_precision, gpu)
+    if name in GPU_BACKENDS:
+        return _open_on_gpu(name, cpu_precision, gpu)
     try:
         if name == "openvino":
             from gsvnet_engine.backends.openvino import OpenVino
@@ -72,11 +75,15 @@ def open_backend(name: str, cpu_precision: str, gpu: "GpuOptions | None" = None)
         raise BackendError(f"{name}: is installed but does not load: {error}") from error
 
 
-def _open_tensorrt(cpu_precision: str, gpu: "GpuOptions | None") -> "Backend":
+def _open_on_gpu(name: str, cpu_precision: str, gpu: "GpuOptions | None") -> "Backend":
     if cpu_precision != "f32":
         raise BackendError(
-            f"tensorrt: computes in the bundle's own precision; use the openvino backend for {cpu_precision}"
+            f"{name}: computes in the bundle's own precision; use the openvino backend for {cpu_precision}"
         )
-    from gsvnet_engine.backends.tensorrt.backend import TensorRT
+    if name == "tensorrt":
+        from gsvnet_engine.backends.tensorrt.backend import TensorRT
 
-    return TensorRT(gpu)
+        return TensorRT(gpu)
+    from gsvnet_engine.backends.onnxruntime_gpu import OnnxRuntimeGpu
+
+    return OnnxRuntimeGpu("cuda" if name == "onnxruntime-cuda" else "tensorrt", gpu)

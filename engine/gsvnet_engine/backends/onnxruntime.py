@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 _TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64"}
-_FATAL_ONLY = 4  # severity: every failure comes back as an exception, so nothing need be printed beside it
+FATAL_ONLY = 4  # severity: every failure comes back as an exception, so nothing need be printed beside it
 
 
 class OnnxRuntime:
@@ -74,7 +74,7 @@ class OnnxRuntime:
 
     def _options(self, threads: int | None) -> "onnxruntime.SessionOptions":
         options = self._runtime.SessionOptions()
-        options.log_severity_level = _FATAL_ONLY
+        options.log_severity_level = FATAL_ONLY
         options.intra_op_num_threads = threads or 0  # 0: one for each physical core
         options.inter_op_num_threads = 1
         return options
@@ -85,7 +85,7 @@ class OnnxRuntime:
         data = bundle.graph(expected.graph)
         with translated(BundleError, f"{where}: onnxruntime cannot load it"):
             session = self._runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        check_ports(where, _ports(session.get_inputs()), _ports(session.get_outputs()), expected)
+        check_ports(where, ports(session.get_inputs()), ports(session.get_outputs()), expected)
         constants = {name: np.array(value, np.int64) for name, value in expected.constants.items()}
         outputs = list(expected.outputs)
 
@@ -97,7 +97,7 @@ class OnnxRuntime:
         return run
 
 
-def _ports(args: "Sequence[onnxruntime.NodeArg]") -> list[Port]:
+def ports(args: "Sequence[onnxruntime.NodeArg]") -> list[Port]:
     return [
         Port(
             arg.name,

@@ -40,8 +40,9 @@ def examine() -> dict[str, Any]:
     kernels, decoding, bundle = check_kernels(), check_decoding(), check_bundle()
     runtimes = [check_backend("openvino"), check_backend("onnxruntime")]
     gpu = check_gpu()
-    extras = [check_openvino_extension(), check_h264(), check_opencv(), check_export(), gpu]
-    usable = kernels.ok and decoding.ok and any(runtime.ok for runtime in (*runtimes, gpu))
+    second = check_onnxruntime_gpu()
+    extras = [check_openvino_extension(), check_h264(), check_opencv(), check_export(), gpu, second]
+    usable = kernels.ok and decoding.ok and any(runtime.ok for runtime in (*runtimes, gpu, second))
     return {
         "gsvnet_engine": __version__,
         "python": platform.python_version(),
@@ -156,6 +157,26 @@ def check_gpu() -> Check:
     return Check(name="GPU", ok=True, detail=detail, optional=True)
 
 
+def check_onnxruntime_gpu() -> Check:
+    """The second road on a GPU, or what is missing for it."""
+    from gsvnet_engine.backends import open_backend
+    from gsvnet_engine.cuda.device import probe
+
+    name = "ONNX Runtime GPU"
+    try:
+        probe()
+    except GsvnetError:
+        return Check(name=name, ok=False, detail="no GPU for it: see the line above", optional=True)
+    try:
+        backend = open_backend("onnxruntime-cuda", "f32")
+    except GsvnetError as error:
+        return Check(name=name, ok=False, detail=str(error), optional=True)
+    backend.close()
+    return Check(
+        name=name, ok=True, detail="its CUDA provider loads: --backend onnxruntime-cuda", optional=True
+    )
+
+
 def _check(name: str, find: Callable[[], str], mend: str) -> Check:
     """Run `find`; whatever it raises is the finding. A check must not end the report."""
     try:
@@ -174,6 +195,6 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     yield ""
     for check in facts["checks"]:
         mark = "ok" if check["ok"] else "--" if check["optional"] else "NO"
-        yield f"{mark} {check['name']:<16}{check['detail']}"
+        yield f"{mark} {check['name']:<17}{check['detail']}"
     yield ""
     yield "ready to segment video" if facts["usable"] else "not ready: the lines marked NO say what to mend"

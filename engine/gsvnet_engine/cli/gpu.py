@@ -1,4 +1,4 @@
-"""Options of the tensorrt backend that several verbs share. Not a verb itself."""
+"""Options of the backends on a GPU that several verbs share. Not a verb itself."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from gsvnet_engine.backends.tensorrt.options import GpuOptions
 
+BACKEND_HELP = "auto, tensorrt, onnxruntime-cuda, onnxruntime-tensorrt, openvino or onnxruntime."
 GPU: Any = typer.Option("--gpu", min=0, help="Number of the GPU.")
 PLAN_CACHE: Any = typer.Option(
     "--plan-cache",
@@ -20,6 +21,7 @@ PLAN_CACHE: Any = typer.Option(
 PLUGIN: Any = typer.Option(
     "--plugin", metavar="FILE", help="The TensorRT plugin library (see README, GPU).", show_default=False
 )
+NO_BUILD: Any = typer.Option("--no-build", help="Build no TensorRT plan: fail where one is missing.")
 
 
 def gpu_options(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gsvnet_engine.cli.gpu import GPU, PLAN_CACHE, PLUGIN, gpu_options
+from gsvnet_engine.cli.gpu import BACKEND_HELP, GPU, NO_BUILD, PLAN_CACHE, PLUGIN, gpu_options
 
 if TYPE_CHECKING:
     from gsvnet_engine.video import RawFormat
@@ -29,7 +29,7 @@ def command(
     interval: Annotated[
         int | None, typer.Option(min=1, help="A keyframe every so many frames. Default: the bundle's.")
     ] = None,
-    backend: Annotated[str, typer.Option(help="auto, tensorrt, openvino or onnxruntime.")] = "auto",
+    backend: Annotated[str, typer.Option(help=BACKEND_HELP)] = "auto",
     cpu_precision: Annotated[
         str, typer.Option(help="f32 or bf16 (OpenVINO, on processors that have it).")
     ] = "f32",
@@ -39,9 +39,7 @@ def command(
     gpu: Annotated[int, GPU] = 0,
     plan_cache: Annotated[Path | None, PLAN_CACHE] = None,
     plugin: Annotated[Path | None, PLUGIN] = None,
-    no_build: Annotated[
-        bool, typer.Option("--no-build", help="Build no TensorRT plan: fail where one is missing.")
-    ] = False,
+    no_build: Annotated[bool, NO_BUILD] = False,
     ahead: Annotated[
         bool,
         typer.Option(

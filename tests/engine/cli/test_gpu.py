@@ -94,9 +94,17 @@ class TestDoctor:
         assert "GeForce RTX 3090 (compute capability 8.6, 8 GiB, driver for CUDA 13.0)" in found
         assert "TensorRT 11.4.0, road functions: the plugin library is not there" in found
 
+    def test_the_second_road(self, machine: standin.Driver, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["doctor"]) == 0
+        line = next(each for each in capsys.readouterr().out.splitlines() if "ONNX Runtime GPU" in each)
+        assert "is built without CUDAExecutionProvider" in line
+        machine.device(number=0)
+        assert main(["doctor"]) == 0
+        assert "ONNX Runtime GPU no GPU for it" in capsys.readouterr().out
+
     def _gpu(self, capsys: pytest.CaptureFixture[str]) -> str:
         assert main(["doctor"]) == 0
-        return next(line for line in capsys.readouterr().out.splitlines() if " GPU " in line)
+        return next(line for line in capsys.readouterr().out.splitlines() if line[3:].startswith("GPU "))
 
 
 def test_progress_leaves_nothing_behind(capsys: pytest.CaptureFixture[str]) -> None:

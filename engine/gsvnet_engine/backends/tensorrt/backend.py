@@ -39,12 +39,15 @@ class TensorRT:
             self._trt.get_plugin_registry().load_library(str(plugin))
             _loaded.add(plugin)
         self._kernels = KernelImages(self.device)
+        self._compiling: list[tuple[PlanKey, Engine, bytes]] = []
         self._context = Context(self.device)  # last: nothing after it can fail and leave it retained
 
     def open(self, bundle: Bundle, sizes: Sizes, threads: int | None) -> GpuSession:
         """`threads` is for CPUs. Builds plans that are missing, and says so."""
         with self._context.current(), Scope() as scope:
-            return GpuSession(self, bundle, sizes, scope)
+            session = GpuSession(self, bundle, sizes, scope)
+            self._keep_compiled()  # by their trial runs
+            return session
 
     def build(self, bundle: Bundle, sizes: Sizes) -> list[PlanKey]:
         """Make every plan that a video of this size needs, unless it is there; their keys."""
@@ -58,14 +61,14 @@ class TensorRT:
         where = str(bundle.path / graph)
         key, plan, cached = self._plan(bundle, expected)
         try:
-            return expected, Engine(self._trt, plan, expected, where=where)
+            return expected, self._engine(key, plan, expected, where)
         except BackendError as error:
             if not cached:
                 raise
             self.options.say(f"{error}; building its plan anew")
         self._cache.remove(key.stem)
         _, plan, _ = self._plan(bundle, expected)
-        return expected, Engine(self._trt, plan, expected, where=where)
+        return expected, self._engine(key, plan, expected, where)
 
     def kernels(self, scope: Scope) -> Kernels:
         return self._kernels.load(scope)
@@ -80,6 +83,21 @@ class TensorRT:
 
     def close(self) -> None:
         self._context.close()
+
+    def _engine(self, key: PlanKey, plan: bytes, expected: Signature, where: str) -> Engine:
+        compiled = self._cache.compiled(key) if self.choice.is_rtx else None
+        engine = Engine(self._trt, plan, expected, where=where, compiled=compiled)
+        if compiled is not None:
+            self._compiling.append((key, engine, compiled))
+        return engine
+
+    def _keep_compiled(self) -> None:
+        """What TensorRT-RTX has compiled while its plans first ran, for the next process."""
+        for key, engine, before in self._compiling:
+            now = engine.compiled()
+            if now and now != before:
+                self._cache.put_compiled(key, now)
+        self._compiling.clear()
 
     def _signature(self, bundle: Bundle, graph: str, sizes: Sizes) -> Signature:
         return signature(graph, len(bundle.manifest.classes), sizes)

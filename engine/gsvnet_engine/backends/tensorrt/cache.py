@@ -2,7 +2,9 @@
 
     <folder>/plans/street-keyframe-544x960-5f0c2a9be0d14c77.plan    the plan
     <folder>/plans/street-keyframe-544x960-5f0c2a9be0d14c77.json    its sidecar: the key in full, for people and checks
+    <folder>/plans/street-keyframe-544x960-5f0c2a9be0d14c77.jit     what TensorRT-RTX has compiled to run it
     <folder>/timing/TensorRT-11.4.0-8.6.cache                       what builds have timed so far
+    <folder>/onnxruntime/street-keyframe-5f0c2a9be0d14c77/          what ONNX Runtime keeps by itself, and key.json
 
 The plan's sha256 stands in its sidecar and is checked before TensorRT sees a byte of it.
 """
@@ -14,11 +16,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shutil import rmtree
 from tempfile import NamedTemporaryFile
 from typing import Any
 
 from gsvnet_engine.errors import OutputError
 
+_LENT = "onnxruntime"
 SHAPES = Mapping[str, tuple[int, ...]]
 
 
@@ -62,7 +66,8 @@ class PlanKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A plan in the cache. key: its sidecar's, as JSON; used_s: when it was last used (seconds since the epoch)."""
+    """A plan in the cache, or a folder of plans that was lent. key: its sidecar's, as JSON; used_s: when it was
+    last used (seconds since the epoch)."""
 
     stem: str
     bytes: int
@@ -75,7 +80,7 @@ class PlanCache:
 
     def __init__(self, folder: Path, largest_bytes: int) -> None:
         self.folder = folder
-        self._plans, self._timing = folder / "plans", folder / "timing"
+        self._plans, self._timing, self._lent = folder / "plans", folder / "timing", folder / _LENT
         self._largest = largest_bytes
 
     def get(self, key: PlanKey) -> bytes | None:
@@ -115,11 +120,32 @@ class PlanCache:
             _write(self._plan(key.stem), plan)
             _write(self._sidecar(key.stem), (json.dumps(sidecar, indent=1) + "\n").encode())
         except OSError as error:
-            raise OutputError(
-                f"{self._plans}: the plan cannot be kept: {error.strerror or error}; "
-                "choose another folder with --plan-cache"
-            ) from error
+            raise self._unkept(self._plans, error) from error
         self._shrink(keep=key.stem)
+
+    def compiled(self, key: PlanKey) -> bytes:
+        """What TensorRT-RTX compiled when it last ran this plan; b"" where there is nothing."""
+        try:
+            return self._compiled(key.stem).read_bytes()
+        except OSError:
+            return b""
+
+    def put_compiled(self, key: PlanKey, data: bytes) -> None:
+        """Keep it beside its plan, and go with it. It is only time that is lost where it cannot be kept."""
+        with suppress(OSError):
+            if self._plan(key.stem).exists():
+                _write(self._compiled(key.stem), data)
+        self._shrink(keep=key.stem)
+
+    def lend(self, key: PlanKey) -> Path:
+        """A folder for what ONNX Runtime keeps of that key by itself. Raises OutputError."""
+        folder = self._lent / key.stem
+        try:
+            _write(folder / "key.json", (json.dumps({"key": key.as_json()}, indent=1) + "\n").encode())
+        except OSError as error:
+            raise self._unkept(folder, error) from error
+        self._shrink(keep=f"{_LENT}/{key.stem}")
+        return folder
 
     def timing(self, tensorrt: str, capability: tuple[int, int]) -> bytes:
         """The timing cache for that TensorRT and card; b"" where there is none."""
@@ -139,15 +165,16 @@ class PlanCache:
         for path in self._plans.glob("*.plan"):
             with suppress(OSError):
                 status = path.stat()
-                key = _read_json(self._sidecar(path.stem)).get("key")
-                found.append(
-                    Entry(
-                        stem=path.stem,
-                        bytes=status.st_size,
-                        used_s=status.st_mtime,
-                        key=key if isinstance(key, dict) else {},
-                    )
+                size = status.st_size + sum(
+                    each.stat().st_size for each in self._plans.glob(f"{path.stem}.jit")
                 )
+                key = _read_json(self._sidecar(path.stem)).get("key")
+                found.append(_entry(path.stem, size, status.st_mtime, key))
+        for path in self._lent.glob("*/key.json"):
+            with suppress(OSError):
+                size = sum(each.stat().st_size for each in path.parent.iterdir() if each != path)
+                key = _read_json(path).get("key")
+                found.append(_entry(f"{_LENT}/{path.parent.name}", size, path.stat().st_mtime, key))
         return sorted(found, key=lambda entry: -entry.used_s)
 
     def clear(self) -> tuple[int, int]:
@@ -163,8 +190,11 @@ class PlanCache:
         return len(entries), freed
 
     def remove(self, stem: str) -> None:
-        """Remove a plan and its sidecar."""
-        for path in (self._plan(stem), self._sidecar(stem)):
+        """Remove a plan, its sidecar and what was compiled of it; or a folder that was lent."""
+        if stem.startswith(f"{_LENT}/"):
+            rmtree(self.folder / stem, ignore_errors=True)
+            return
+        for path in (self._plan(stem), self._sidecar(stem), self._compiled(stem)):
             with suppress(OSError):
                 path.unlink()
 
@@ -184,8 +214,21 @@ class PlanCache:
     def _sidecar(self, stem: str) -> Path:
         return self._plans / f"{stem}.json"
 
+    def _compiled(self, stem: str) -> Path:
+        return self._plans / f"{stem}.jit"
+
+    @staticmethod
+    def _unkept(folder: Path, error: OSError) -> OutputError:
+        return OutputError(
+            f"{folder}: the plan cannot be kept: {error.strerror or error}; choose another folder with --plan-cache"
+        )
+
     def _timing_file(self, tensorrt: str, capability: tuple[int, int]) -> Path:
         return self._timing / f"{_file_safe(tensorrt)}-{capability[0]}.{capability[1]}.cache"
+
+
+def _entry(stem: str, size: int, used_s: float, key: Any) -> Entry:
+    return Entry(stem=stem, bytes=size, used_s=used_s, key=key if isinstance(key, dict) else {})
 
 
 def _write(path: Path, data: bytes) -> None:

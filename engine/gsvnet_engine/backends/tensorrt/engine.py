@@ -17,15 +17,22 @@ class Engine:
 
     capturable = True
 
-    def __init__(self, trt: Any, plan: bytes, expected: Signature, *, where: str) -> None:
-        """Raises BackendError for a plan that this TensorRT or GPU does not take, or with other tensors."""
+    def __init__(
+        self, trt: Any, plan: bytes, expected: Signature, *, where: str, compiled: bytes | None = None
+    ) -> None:
+        """compiled: for TensorRT-RTX, which compiles kernels as it first runs a plan: what `compiled` gave before.
+
+        Raises BackendError for a plan that this TensorRT or GPU does not take, or with other tensors.
+        """
         self._where = where
         self._log = logger(trt)
+        self._config: Any = None
         self._runtime = trt.Runtime(self._log)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise self._failure("does not take the plan")
-        self._context = self._engine.create_execution_context()
+        self._compiled = None if compiled is None else self._use_compiled(compiled)
+        self._context = self._make_context()
         if self._context is None:
             raise self._failure("has no room to run the plan")
         self._constants: list[NDArray[Any]] = []  # their host memory is read at each call
@@ -41,9 +48,25 @@ class Engine:
         if not self._context.execute_async_v3(int(stream.handle)):
             raise self._failure("failed to run it")
 
+    def compiled(self) -> bytes | None:
+        """What TensorRT-RTX has compiled to run it so far; None for other TensorRTs."""
+        return None if self._compiled is None else bytes(self._compiled.serialize())
+
     def close(self) -> None:
         """Free it; its work must be done. In this order: what was made from another goes first."""
-        self._context = self._engine = self._runtime = None
+        self._context = self._compiled = self._config = self._engine = self._runtime = None
+
+    def _use_compiled(self, data: bytes) -> Any:
+        self._config = self._engine.create_runtime_config()
+        cache = self._config.create_runtime_cache()
+        if data:
+            cache.deserialize(data)  # refused where it is of another version, driver or card: begin anew
+        return cache if self._config.set_runtime_cache(cache) else None
+
+    def _make_context(self) -> Any:
+        if self._compiled is None:
+            return self._engine.create_execution_context()
+        return self._engine.create_execution_context(self._config)
 
     def _check_names(self, expected: Signature) -> None:
         engine = self._engine

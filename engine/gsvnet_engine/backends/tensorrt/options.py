@@ -13,7 +13,7 @@ def quiet(line: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class GpuOptions:
-    """Options of the tensorrt backend.
+    """Options of the backends on a GPU; `ahead` and `plugin` are for tensorrt alone.
 
     device: the GPU's number. build: make a plan that is missing, or refuse. ahead: compute the next keyframe ahead, on
     a stream of its own. cache: folder of the plans (None: ~/.cache/gsvnet-engine). cache_bytes: how large it may grow.

@@ -241,8 +241,11 @@ class ICudaEngine:
     def get_tensor_dtype(self, name: str) -> DataType:
         return self._tensors[name].dtype
 
-    def create_execution_context(self) -> "IExecutionContext":
-        return IExecutionContext(self)
+    def create_runtime_config(self) -> "IRuntimeConfig":
+        return IRuntimeConfig()
+
+    def create_execution_context(self, runtime_config: "IRuntimeConfig | None" = None) -> "IExecutionContext":
+        return IExecutionContext(self, runtime_config)
 
 
 class Runtime:
@@ -259,9 +262,40 @@ class Runtime:
         return ICudaEngine(self._logger, model, shapes, values)
 
 
+class IRuntimeCache:
+    """Of TensorRT-RTX: holds what contexts have compiled as they ran; counts all of that in `compilations`."""
+
+    compilations = 0
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def deserialize(self, blob: bytes) -> bool:
+        if not blob.startswith(b"kernels of "):
+            return False
+        self._data = blob
+        return True
+
+    def serialize(self) -> bytes:
+        return self._data
+
+
+class IRuntimeConfig:
+    def __init__(self) -> None:
+        self._cache: IRuntimeCache | None = None
+
+    def create_runtime_cache(self) -> IRuntimeCache:
+        return IRuntimeCache()
+
+    def set_runtime_cache(self, cache: IRuntimeCache | None = None) -> bool:
+        self._cache = cache
+        return True
+
+
 class IExecutionContext:
-    def __init__(self, engine: ICudaEngine) -> None:
+    def __init__(self, engine: ICudaEngine, runtime_config: IRuntimeConfig | None = None) -> None:
         self._engine = engine
+        self._cache = None if runtime_config is None else runtime_config._cache
         self._addresses: dict[str, int] = {}
         self._scratch: dict[str, NDArray[Any]] = {}
         self._running = False
@@ -285,6 +319,9 @@ class IExecutionContext:
         if set(self._addresses) != set(self._engine._tensors):
             self._engine._logger.log(ILogger.Severity.ERROR, "a tensor without an address")
             return False
+        if self._cache is not None and not self._cache._data:
+            IRuntimeCache.compilations += 1
+            self._cache._data = b"kernels of " + str(len(self._engine._model)).encode()
         addresses = dict(self._addresses)
         driver = standin.load()
         values = self._engine._values

@@ -7,6 +7,7 @@ import pytest
 
 from gsvnet_engine import Segmenter
 from gsvnet_engine.backends.tensorrt import backend as backend_module
+from gsvnet_engine.backends.tensorrt import generation
 from gsvnet_engine.backends.tensorrt.backend import TensorRT
 from gsvnet_engine.backends.tensorrt.cache import PlanCache, PlanKey
 from gsvnet_engine.backends.tensorrt.options import GpuOptions
@@ -232,3 +233,54 @@ class TestPlansOfABundle:
         assert steps[:4] == [("keyframe.onnx", done, 2) for done in (0, 1, 2, 2)]
         assert PlanCache(gpu.cache_folder, 1).timing("TensorRT 11.4.0", (8, 6)) == b"timings"
         assert backend_module.plugin_library(gpu) is None
+
+
+class TestRtx:
+    """TensorRT-RTX compiles kernels as it first runs a plan: that is kept beside the plan, and goes with it."""
+
+    @pytest.fixture(autouse=True)
+    def rtx(self, driver: standin.Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(generation, "installed", lambda: {"tensorrt_rtx": "1.7.1.116"})
+        monkeypatch.setattr(standin_tensorrt.IRuntimeCache, "compilations", 0)
+
+    def compilations(self, folder: Path, gpu: GpuOptions) -> int:
+        """How many a process needs before its first frame."""
+        before = standin_tensorrt.IRuntimeCache.compilations
+        with Segmenter(folder, backend="tensorrt", gpu=gpu) as segmenter:
+            segmenter.push(pictures(1)[0])
+        return standin_tensorrt.IRuntimeCache.compilations - before
+
+    def files(self, gpu: GpuOptions) -> list[Path]:
+        return sorted((gpu.cache_folder / "plans").glob("*.jit"))
+
+    def test_a_second_start_compiles_nothing(self, folder: Path, gpu: GpuOptions) -> None:
+        assert [self.compilations(folder, gpu) for _ in range(3)] == [2, 0, 0]
+        assert len(self.files(gpu)) == 2
+
+    def test_of_another_version_is_replaced(self, folder: Path, gpu: GpuOptions) -> None:
+        self.compilations(folder, gpu)
+        for path in self.files(gpu):
+            path.write_bytes(b"of another driver")
+        assert [self.compilations(folder, gpu) for _ in range(2)] == [2, 0]
+
+    def test_counts_and_goes_with_its_plan(self, folder: Path, gpu: GpuOptions) -> None:
+        self.compilations(folder, gpu)
+        cache = PlanCache(gpu.cache_folder, gpu.cache_bytes)
+        plans = gpu.cache_folder / "plans"
+        held = sum(path.stat().st_size for pattern in ("*.plan", "*.jit") for path in plans.glob(pattern))
+        assert sum(entry.bytes for entry in cache.entries()) == held
+        PlanCache(gpu.cache_folder, 0)._shrink(keep="")
+        assert list(plans.iterdir()) == []
+
+    def test_only_of_a_plan_that_is_kept(self, cache: PlanCache) -> None:
+        cache.put_compiled(KEY, b"kernels")
+        assert cache.compiled(KEY) == b""
+        cache.put(KEY, b"plan")
+        cache.put_compiled(KEY, b"kernels")
+        assert cache.compiled(KEY) == b"kernels"
+
+    def test_other_tensorrts_have_none(
+        self, folder: Path, gpu: GpuOptions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(generation, "installed", lambda: {"tensorrt": "11.4.0"})
+        assert self.compilations(folder, gpu) == 0 and self.files(gpu) == []

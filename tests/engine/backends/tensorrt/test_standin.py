@@ -9,7 +9,7 @@ import pytest
 from tests.engine.backends.tensorrt import rtx, standin_tensorrt
 
 # Runtime and builder of the wheel hand out bytes-like IHostMemory, whose place bytes takes here.
-_OWN = {"built"}
+_OWN = {"built", "compilations"}
 
 
 @pytest.fixture(scope="module")
