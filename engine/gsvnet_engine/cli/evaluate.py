@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gsvnet_engine.cli.gpu import BACKEND_HELP, GPU, NO_BUILD, PLAN_CACHE, PLUGIN, gpu_options
 from gsvnet_engine.errors import EXIT_OK, EXIT_PARTIAL, UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def command(
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(help="auto, openvino or onnxruntime. Repeatable, or a,b.", show_default="auto"),
+        typer.Option(help=f"{BACKEND_HELP} Repeatable, or a,b.", show_default="auto"),
     ] = None,
     cpu_precision: Annotated[
         list[str] | None,
@@ -81,6 +82,10 @@ def command(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads for the networks. Default: all.")
     ] = None,
+    gpu: Annotated[int, GPU] = 0,
+    plan_cache: Annotated[Path | None, PLAN_CACHE] = None,
+    plugin: Annotated[Path | None, PLUGIN] = None,
+    no_build: Annotated[bool, NO_BUILD] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Measure bundles: mIoU (percent) on CamVid or Cityscapes, agreement with interval 1 on any video."""
@@ -100,6 +105,7 @@ def command(
         backends=parse_list(backend, "auto"),
         cpu_precisions=parse_list(cpu_precision, "f32"),
         threads=threads,
+        gpu=gpu_options(device=gpu, plan_cache=plan_cache, plugin=plugin, build=not no_build, quiet=as_json),
         data=data,
         dataset=dataset,
         split=split,

@@ -1,6 +1,7 @@
 """How far a video's labels at an interval agree with those at interval 1, and how steady they are: no labels needed."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,20 +41,24 @@ def agreement(
 
     Raises InputError where the source has no frame.
     """
-    every = [_Compared(options.segmenter(bundle, interval)) for interval in sorted({1, *intervals})]
-    track = Track() if consistency else None
-    pixels = 0
-    for frame in source:
-        motion = None if track is None else track.step(frame)
-        labels = every[0].push(frame)
-        pixels += labels.size
-        for one in every[1:]:
-            one.push(frame)
-        for one in every:
-            one.compare(labels, motion)
-    if not pixels:
-        raise InputError("the video has no frame to compare")
-    return [one.row(pixels) for one in every if one.segmenter.interval in intervals]
+    with ExitStack() as stack:
+        every = [
+            _Compared(stack.enter_context(options.segmenter(bundle, interval)))
+            for interval in sorted({1, *intervals})
+        ]
+        track = Track() if consistency else None
+        pixels = 0
+        for frame in source:
+            motion = None if track is None else track.step(frame)
+            labels = every[0].push(frame)
+            pixels += labels.size
+            for one in every[1:]:
+                one.push(frame)
+            for one in every:
+                one.compare(labels, motion)
+        if not pixels:
+            raise InputError("the video has no frame to compare")
+        return [one.row(pixels) for one in every if one.segmenter.interval in intervals]
 
 
 class _Compared:

@@ -85,19 +85,19 @@ def survey(
     kind: as `open_dataset` takes it. max_frames: the first of each split and of each video. note: hears of each
     video's name and unreadable parts. Raises InputError where there is no split, or a video with too few keyframes.
     """
-    networks = Networks(bundle, options)
-    known = [
-        Material(name=name, is_known=True, windows=_of_stills(networks, pictures))
-        for name, pictures in known_material(root, kind, max_frames)
-    ]
-    judged = [
-        Material(
-            name=Path(video).stem,
-            is_known=False,
-            windows=_of_video(networks, video, bundle.manifest.interval, max_frames, note),
-        )
-        for video in videos_in(videos)
-    ]
+    with Networks(bundle, options) as networks:
+        known = [
+            Material(name=name, is_known=True, windows=_of_stills(networks, pictures))
+            for name, pictures in known_material(root, kind, max_frames)
+        ]
+        judged = [
+            Material(
+                name=Path(video).stem,
+                is_known=False,
+                windows=_of_video(networks, video, bundle.manifest.interval, max_frames, note),
+            )
+            for video in videos_in(videos)
+        ]
     return conclude(known, judged)
 
 

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from gsvnet_engine import backends
+from gsvnet_engine.backends.tensorrt.options import GpuOptions
 from gsvnet_engine.bundle import MEAN_CONFIDENCE, Bundle
 from gsvnet_engine.errors import BackendError, UsageError
 from gsvnet_engine.evaluation import agreement, curve, familiarity, machine_labels
@@ -31,6 +32,7 @@ class EvaluateOptions:
     backends: tuple[str, ...] = ("auto",)
     cpu_precisions: tuple[str, ...] = ("f32",)
     threads: int | None = None
+    gpu: GpuOptions = field(default_factory=GpuOptions)
     data: Path | None = None
     dataset: str = "auto"
     split: str = "val"
@@ -120,15 +122,22 @@ def _runtimes(
     for name in options.backends:
         for precision in options.cpu_precisions:
             try:
-                backend = backends.choose(name, precision)
+                backend = backends.choose(name, precision, options.gpu)
             except BackendError as error:
                 errors.append(error)
                 continue
             runtime = RuntimeOptions(
-                backend=backend.name, threads=options.threads, cpu_precision=backend.precision
+                backend=backend.name,
+                threads=options.threads,
+                cpu_precision=backend.precision,
+                gpu=options.gpu,
             )
             backend.close()
             found.setdefault((backend.name, backend.precision), runtime)
+            if backend.on_device:
+                say(
+                    f"{backend.name}: frames/s include the ways of scores to the GPU and back; bench measures without"
+                )
     if not found:
         raise errors[0]
     for reason in errors:

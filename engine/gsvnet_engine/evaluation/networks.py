@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from itertools import islice
 from statistics import median
 from time import perf_counter
-from typing import TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 from gsvnet_engine import backends, prepare
-from gsvnet_engine.backends.base import Float32, Session
+from gsvnet_engine.backends.base import DeviceSession, Float32, Session
 from gsvnet_engine.bundle import WARP_PLAIN, Bundle
 from gsvnet_engine.evaluation.dataset import Labels
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.geometry import Size
 from gsvnet_engine.labels import upsample_labels
 from gsvnet_engine.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from gsvnet_engine.backends.tensorrt.options import GpuOptions
 
 _T = TypeVar("_T")
 
@@ -26,6 +29,7 @@ class RuntimeOptions:
     backend: str = "auto"
     threads: int | None = None
     cpu_precision: str = "f32"
+    gpu: "GpuOptions | None" = None
 
     def segmenter(self, bundle: Bundle, interval: int) -> Segmenter:
         return Segmenter(
@@ -34,6 +38,7 @@ class RuntimeOptions:
             backend=self.backend,
             threads=self.threads,
             cpu_precision=self.cpu_precision,
+            gpu=self.gpu,
         )
 
 
@@ -47,11 +52,14 @@ class Chain:
 
 
 class Networks:
-    """The bundle's networks with the time they take."""
+    """The bundle's networks with the time they take, on a GPU the ways to it and back included.
+
+    `close` (or a `with` block) gives a GPU's memory back.
+    """
 
     def __init__(self, bundle: Bundle, options: RuntimeOptions) -> None:
         bundle.verify()
-        self.backend = backends.choose(options.backend, options.cpu_precision)
+        self.backend = backends.choose(options.backend, options.cpu_precision, options.gpu)
         self.has_warp = WARP_PLAIN in bundle.manifest.graphs
         self._bundle, self._threads = bundle, options.threads
         self._opened: tuple[tuple[Size, Size], Session] | None = None
@@ -64,8 +72,24 @@ class Networks:
         sizes = self._bundle.plan(frame.height, frame.width)
         key = sizes.keyframe, sizes.grid
         if self._opened is None or self._opened[0] != key:
+            self._let_go()
             self._opened = key, self.backend.open(self._bundle, sizes, self._threads)
         return self._opened[1]
+
+    def close(self) -> None:
+        self._let_go()
+        self.backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _let_go(self) -> None:
+        if self._opened is not None and self.backend.on_device:
+            cast(DeviceSession, self._opened[1]).close()
+        self._opened = None
 
     def current(self, frame: Frame) -> Float32:
         grid = self._bundle.plan(frame.height, frame.width).grid

@@ -105,21 +105,21 @@ def evaluate(
     Raises UsageError for an interval above 1 where the pictures are stills, or too few for it.
     """
     clips, longest = usable_clips(bundle, data, intervals, max_frames), max(intervals)
-    networks = Networks(bundle, options)
-    tally = _Tally(len(data.classes), intervals, networks, measures)
-    for clip in clips:
-        tally.start()
-        for step in _steps(clip, longest, networks):
-            tally.add(step)
-    if not tally.scores["engine"].by_age[0].counts.any():
-        raise InputError(f"{data.source}: not one pixel of the measured frames is labelled")
-    return Evaluation(
-        frames=tally.frames,
-        rows=tuple(tally.row(interval) for interval in intervals),
-        distances=tuple(tally.distance(age) for age in range(longest)),
-        backend=networks.backend.name,
-        precision=networks.backend.precision,
-    )
+    with Networks(bundle, options) as networks:
+        tally = _Tally(len(data.classes), intervals, networks, measures)
+        for clip in clips:
+            tally.start()
+            for step in _steps(clip, longest, networks):
+                tally.add(step)
+        if not tally.scores["engine"].by_age[0].counts.any():
+            raise InputError(f"{data.source}: not one pixel of the measured frames is labelled")
+        return Evaluation(
+            frames=tally.frames,
+            rows=tuple(tally.row(interval) for interval in intervals),
+            distances=tuple(tally.distance(age) for age in range(longest)),
+            backend=networks.backend.name,
+            precision=networks.backend.precision,
+        )
 
 
 def usable_clips(

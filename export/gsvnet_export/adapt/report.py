@@ -87,19 +87,21 @@ def measure(
 
     At every interval the same frames count: those with four frames before them in their segment.
     """
-    networks = Networks(bundle, RuntimeOptions(backend=backend))
-    tallies = {name: _Tally() for name in ("engine", "repeat", "warp")}
-    frames = sum(_measure_segment(bundle, networks, segment, original, tallies) for segment in segments)
-    if not frames:
-        raise InputError(f"the held-out video has fewer than {max(INTERVALS)} frames: hold out a longer one")
-    keyframe_ms = 1e3 / networks.fps(1)
-    return Report(
-        frames=frames,
-        rows=tuple(_row(interval, networks, tallies) for interval in INTERVALS),
-        keyframe_ms=keyframe_ms,
-        propagate_ms=2e3 / networks.fps(2) - keyframe_ms,
-        backend=networks.backend.name,
-    )
+    with Networks(bundle, RuntimeOptions(backend=backend)) as networks:
+        tallies = {name: _Tally() for name in ("engine", "repeat", "warp")}
+        frames = sum(_measure_segment(bundle, networks, segment, original, tallies) for segment in segments)
+        if not frames:
+            raise InputError(
+                f"the held-out video has fewer than {max(INTERVALS)} frames: hold out a longer one"
+            )
+        keyframe_ms = 1e3 / networks.fps(1)
+        return Report(
+            frames=frames,
+            rows=tuple(_row(interval, networks, tallies) for interval in INTERVALS),
+            keyframe_ms=keyframe_ms,
+            propagate_ms=2e3 / networks.fps(2) - keyframe_ms,
+            backend=networks.backend.name,
+        )
 
 
 def _measure_segment(

@@ -13,6 +13,7 @@ from gsvnet_engine.cuda import modules
 from tests import media, toy_bundle
 from tests.cuda import standin
 from tests.engine.backends.tensorrt import standin_tensorrt
+from tests.engine.evaluation import scenes
 
 pytestmark = pytest.mark.usefixtures("installed")
 
@@ -64,6 +65,41 @@ class TestBuild:
             pytest.skip("this machine has a GPU")
         assert main(["build", folder, "--size", "64x48"]) == 6
         assert "no NVIDIA GPU" in capsys.readouterr().err
+
+
+class TestEvaluate:
+    def test_as_on_the_cpu(
+        self, machine: standin.Driver, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        bundle = str(scenes.bundle(tmp_path / "toy"))
+        data = str(scenes.write(tmp_path / "data", scenes.scene(5)))
+        command = [
+            "evaluate",
+            bundle,
+            "--data",
+            data,
+            "--intervals",
+            "1,2",
+            "--agreement",
+            f"{data}/val/images",
+        ]
+        on_gpu = [*command, "--backend", "tensorrt,onnxruntime", "--json"]
+        assert main([*on_gpu, "--no-build"]) == 6
+        assert "--no-build forbids making one" in capsys.readouterr().out
+        assert main(on_gpu) == 0
+        captured = capsys.readouterr()
+        assert "the ways of scores to the GPU and back" in captured.err
+        facts = json.loads(captured.out)
+        by = {(row["backend"], row["interval"]): row for row in facts["rows"]}
+        for interval in (1, 2):
+            gpu, cpu = by["tensorrt", interval], by["onnxruntime", interval]
+            assert gpu["average_miou"] == pytest.approx(cpu["average_miou"], abs=1e-6)
+            assert gpu["warp_minimum_miou"] == pytest.approx(cpu["warp_minimum_miou"], abs=1e-6)
+        assert [row["agreement"] for row in facts["agreement"][:2]] == [
+            row["agreement"] for row in facts["agreement"][2:]
+        ]
+        assert main([*command, "--backend", "tensorrt", "--no-build"]) == 0
+        assert main([*command, "--backend", "tensorrt", "--gpu", "3"]) == 2
 
 
 def test_cache(
