@@ -15,6 +15,7 @@ from gsvnet_engine.geometry import Sizes
 
 if TYPE_CHECKING:
     from gsvnet_engine.backends.tensorrt.runtime import Video
+    from gsvnet_engine.cuda.device import DeviceInfo
 
 Float32 = NDArray[np.float32]
 
@@ -56,6 +57,14 @@ class DeviceSession(Session, Protocol):
     @property
     def video(self) -> "Video": ...
 
+    def propagation_ms(self, inputs: Mapping[str, Float32], runs: int) -> list[float]:
+        """Milliseconds on the device of each of `runs` steps of PF on `inputs` (by the graph's names), no copies."""
+        ...
+
+    def copies_ms(self, upload_bytes: int, runs: int) -> tuple[list[float], list[float]]:
+        """Milliseconds of so many bytes from pinned memory to the device, and of a frame's labels back; `runs` each."""
+        ...
+
     def close(self) -> None:
         """Free what it holds on the GPU."""
         ...
@@ -96,6 +105,16 @@ class Profiled(Backend, Protocol):
         Measuring each slows the whole: compare layers with one another, not with `propagate`.
         """
         ...
+
+
+@runtime_checkable
+class GpuBackend(Backend, Protocol):
+    """A Backend on a GPU. title: the runtime with its version, as people call it."""
+
+    device: "DeviceInfo"
+
+    @property
+    def title(self) -> str: ...
 
 
 Shape = tuple[int, ...]

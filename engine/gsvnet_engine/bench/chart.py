@@ -1,8 +1,10 @@
 """Frames/s of every row as a PNG; needs matplotlib."""
 
 from pathlib import Path
+from typing import Any
 
-from gsvnet_engine.bench.job import Bench, rows_by_bundle
+from gsvnet_engine.bench import paper
+from gsvnet_engine.bench.job import Bench, OnGpu, rows_by_bundle
 from gsvnet_engine.errors import BackendError, OutputError, UsageError
 from gsvnet_engine.sinks.base import check_file
 
@@ -32,6 +34,8 @@ def draw(path: Path, bench: Bench) -> None:
     for setting, by_interval in rows_by_bundle(bench.measured).items():
         intervals = sorted(by_interval)
         axes.plot(intervals, [by_interval[i].fps for i in intervals], marker="o", label=" ".join(setting))
+    if bench.gpu is not None:
+        _beside(axes, bench, bench.gpu)
     height, width = bench.clip.size
     axes.set(xlabel="keyframe interval", ylabel="frames/s", title=f"{bench.clip.source} at {width}x{height}")
     axes.set_ylim(bottom=0)
@@ -41,3 +45,19 @@ def draw(path: Path, bench: Bench) -> None:
         drawing.savefig(path, format="png")
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _beside(axes: Any, bench: Bench, gpu: OnGpu) -> None:
+    """On a GPU: the same from frames in memory, and what the paper publishes."""
+    for setting, by_interval in rows_by_bundle(bench.measured).items():
+        rates = {
+            v.interval: fps
+            for v, fps in gpu.sustained_fps.items()
+            if (v.bundle, v.precision, v.backend) == setting
+        }
+        intervals = [interval for interval in sorted(by_interval) if interval in rates]
+        label = f"{' '.join(setting)}, sustained"
+        axes.plot(intervals, [rates[i] for i in intervals], marker="s", linestyle="--", label=label)
+    published = {line.interval: line.fps for line in paper.SPEED if line.ours}
+    label = f"the paper, SwiftNet-R18 on Cityscapes, {paper.GPU}"
+    axes.plot(list(published), list(published.values()), marker="x", linestyle=":", color="grey", label=label)

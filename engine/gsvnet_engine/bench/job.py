@@ -1,37 +1,53 @@
 """One `bench`: which variants, measured in alternating rounds, and what they come to."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gsvnet_engine import backends, machine
-from gsvnet_engine.backends.base import Profiled
-from gsvnet_engine.bench import parts
+from gsvnet_engine.backends.base import Backend, DeviceSession, GpuBackend, Profiled
+from gsvnet_engine.backends.tensorrt.options import GpuOptions
+from gsvnet_engine.bench import paper, parts
 from gsvnet_engine.bench.clip import Clip, scaled
-from gsvnet_engine.bench.measure import Effort, Engine, Series, Side, Variant, alternate, first_frame_s
+from gsvnet_engine.bench.measure import (
+    Effort,
+    Engine,
+    Series,
+    Side,
+    Variant,
+    alternate,
+    device_fps,
+    first_frame_s,
+    sustained_fps,
+)
 from gsvnet_engine.bench.ratios import TARGETS, Ratios, compute
 from gsvnet_engine.bundle import Bundle
+from gsvnet_engine.cuda.device import DeviceInfo
 from gsvnet_engine.errors import BackendError, GsvnetError
-from gsvnet_engine.geometry import Size
+from gsvnet_engine.geometry import Size, Sizes
 from gsvnet_engine.segmenter import Segmenter
+from gsvnet_engine.telemetry import StageSummary
+from gsvnet_engine.video import SourceOptions, open_source
 
 GROUP = "gsvnet_engine.bench"  # entry points: name -> function (Bundle, threads, checkpoint or None) -> Side
 TORCH = "torch"
 TORCH_BACKEND = "torch eager"
 FULL, QUICK = (
-    Effort(frames=24, rounds=7, budget_s=600),
-    Effort(frames=8, rounds=5, budget_s=15),
+    Effort(frames=24, rounds=7, budget_s=600, sustained_s=10),
+    Effort(frames=8, rounds=5, budget_s=15, sustained_s=1),
 )
 _INTERVALS = {"full": (1, 2, 3, 4, 5, 8), "quick": (1, 4, 8), "quick, faster precisions": (4, 5)}
+_GPU_INTERVALS = (1, 2, 3, 4, 5)
 _PROFILED_RUNS = {"full": 40, "quick": 10}
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions:
     """What `bench` is asked for. intervals: None for those that the ratios need, or all where not `quick`.
-    checkpoint: the keyframe network for torch (None: the repository's, by the bundle's name)."""
+    checkpoint: the keyframe network for torch (None: the repository's, by the bundle's name). gpu: for a GPU's."""
 
     bundles: tuple[Path | str, ...]
     video: Path
@@ -42,15 +58,48 @@ class BenchOptions:
     intervals: tuple[int, ...] | None = None
     quick: bool = False
     checkpoint: Path | None = None
+    gpu: GpuOptions = field(default_factory=GpuOptions)
 
     @property
     def effort(self) -> Effort:
         return QUICK if self.quick else FULL
 
 
+@dataclass(frozen=True, kw_only=True)
+class Copies:
+    """Of one frame: its planes to the GPU, and its labels back; milliseconds of each alone, on an idle GPU."""
+
+    upload_bytes: int
+    upload: StageSummary
+    download_bytes: int
+    download: StageSummary
+
+
+@dataclass(kw_only=True)
+class OnGpu:
+    """What a `bench` on a GPU came to beside the rest. propagation_ms: PF alone, of each bundle and precision.
+
+    sustained_fps: frames/s of frames that lie decoded in memory, copies included.
+    """
+
+    device: DeviceInfo
+    runtime: str
+    copies: dict[tuple[str, str], Copies] = field(default_factory=dict)
+    propagation_ms: dict[tuple[str, str], StageSummary] = field(default_factory=dict)
+    sustained_fps: dict[Variant, float] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "device": asdict(self.device),
+            "runtime": self.runtime,
+            "copies_ms": _listed({key: asdict(each) for key, each in self.copies.items()}),
+            "propagation_ms": _listed({key: asdict(each) for key, each in self.propagation_ms.items()}),
+        }
+
+
 @dataclass(kw_only=True)
 class Bench:
-    """What a `bench` came to. propagation: PF by part, of each bundle and precision."""
+    """What a `bench` came to. propagation: PF by part, of each bundle and precision. gpu: None on a CPU."""
 
     clip: Clip
     threads: int
@@ -60,6 +109,8 @@ class Bench:
     first_frame_s: dict[tuple[str, str], float]
     notes: list[str]
     load: tuple[float | None, float | None]
+    bundles: tuple[Bundle, ...] = ()
+    gpu: OnGpu | None = None
 
     @property
     def ratios(self) -> Ratios:
@@ -76,11 +127,13 @@ class Bench:
                 "load_before_and_after": list(self.load),
                 "packages": machine.packages(),
             },
+            "gpu": None if self.gpu is None else self.gpu.as_json(),
             "clip": self.clip.as_json(),
             "rows": [
                 {
                     **asdict(variant),
                     "fps": series.fps,
+                    **self._on_gpu(variant, series),
                     "rounds": len(series.runs),
                     "stages_ms": {stage: asdict(s) for stage, s in series.times.summary().items()},
                 }
@@ -100,8 +153,25 @@ class Bench:
                 for name, target in TARGETS.items()
                 for value in [ratios[name]]
             },
+            "published": {
+                "on": paper.GPU,
+                "speed": [asdict(each) for each in paper.SPEED],
+                "cost": [asdict(each) for each in paper.COST],
+            },
             "notes": self.notes,
         }
+
+    def _on_gpu(self, variant: Variant, series: Series) -> dict[str, float | None]:
+        if self.gpu is None:
+            return {}
+        return {
+            "sustained_fps": self.gpu.sustained_fps.get(variant),
+            "device_fps": device_fps(series, variant.interval),
+        }
+
+
+def _listed(by: Mapping[tuple[str, str], dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"bundle": bundle, "precision": precision, **each} for (bundle, precision), each in by.items()]
 
 
 def run(options: BenchOptions, say: Callable[[str], None]) -> Bench:
@@ -110,41 +180,55 @@ def run(options: BenchOptions, say: Callable[[str], None]) -> Bench:
     for bundle in bundles.values():
         bundle.verify()
     clip = scaled(options.video, options.size, options.cache, say)
-    notes: list[str] = []
+    name, found, gpu = resolve(options)
+    job = _Job(options, name, clip, gpu)
     before = machine.load()
-    sides: dict[Variant, Side] = {}
-    propagation: dict[tuple[str, str], parts.Breakdown] = {}
-    first: dict[tuple[str, str], float] = {}
-    for bundle in bundles.values():
-        for cpu_precision in precisions(options.backend):
-            _add(options, bundle, cpu_precision, clip, sides, propagation, first, notes)
-    torch = _add_torch(options, next(iter(bundles.values())), sides, notes)
-    measured = alternate(
-        sides,
-        clip.path,
-        options.effort,
-        after_round=lambda done: say(f"round {done} of at most {options.effort.rounds}"),
-    )
-    for line in notes:
+    with ExitStack() as stack:
+        for bundle in bundles.values():
+            for cpu_precision in found:
+                job.add(bundle, cpu_precision, stack)
+        torch = _add_torch(options, next(iter(bundles.values())), job) if gpu is None else None
+        measured = alternate(
+            job.sides,
+            clip.path,
+            options.effort,
+            after_round=lambda done: say(f"round {done} of at most {options.effort.rounds}"),
+        )
+        if gpu is not None:
+            job.sustain(say)
+    for line in job.notes:
         say(line)
     return Bench(
         clip=clip,
         threads=options.threads,
         measured=measured,
         torch=torch,
-        propagation=propagation,
-        first_frame_s=first,
-        notes=notes,
+        propagation=job.propagation,
+        first_frame_s=job.first,
+        notes=job.notes,
         load=(before, machine.load()),
+        bundles=tuple(bundles.values()),
+        gpu=gpu,
     )
 
 
+def resolve(options: BenchOptions) -> tuple[str, tuple[str, ...], OnGpu | None]:
+    """The backend's name, what it computes float graphs in here (f32 first), and the GPU where it is on one."""
+    backend = backends.choose(options.backend, "f32", options.gpu)
+    try:
+        if isinstance(backend, GpuBackend):
+            return backend.name, ("f32",), OnGpu(device=backend.device, runtime=backend.title)
+    finally:
+        backend.close()
+    return backend.name, precisions(backend.name), None
+
+
 def precisions(backend: str) -> tuple[str, ...]:
-    """What that backend computes float graphs in here; f32 first."""
+    """What that backend computes float graphs in here; f32 first. For a CPU's."""
     found = []
     for precision in backends.CPU_PRECISIONS:
         try:
-            backends.choose(backend, precision)
+            backends.choose(backend, precision).close()
         except BackendError:
             if precision == "f32":
                 raise
@@ -161,55 +245,116 @@ def precision_name(bundle: Bundle, cpu_precision: str) -> str:
     return own if cpu_precision == "f32" else f"{own}+{cpu_precision}"
 
 
-def _add(
-    options: BenchOptions,
-    bundle: Bundle,
-    cpu_precision: str,
-    clip: Clip,
-    sides: dict[Variant, Side],
-    propagation: dict[tuple[str, str], parts.Breakdown],
-    first: dict[tuple[str, str], float],
-    notes: list[str],
-) -> None:
-    """This engine on one bundle in one precision: a variant for each interval, PF by part, the first frame."""
-    name, precision = bundle.manifest.name, precision_name(bundle, cpu_precision)
-    backend = backends.choose(options.backend, cpu_precision)
-    effort = "quick" if options.quick else "full"
-    runs = _PROFILED_RUNS[effort]
-    sizes = bundle.plan(*clip.size)
-    if isinstance(backend, Profiled):
-        propagation[name, precision] = parts.break_down(backend, bundle, sizes, options.threads, runs)
-    else:
-        notes.append(f"{backend.name} tells no layer's time: PF by part is left out")
-    if precision == "f32" or not options.quick:
-        first[name, precision] = first_frame_s(
-            clip.path, bundle.path, backend.name, cpu_precision, options.threads
+class _Job:
+    """What is being put together: sides to alternate, and what is measured beside them."""
+
+    def __init__(self, options: BenchOptions, backend: str, clip: Clip, gpu: OnGpu | None) -> None:
+        self._options, self._backend, self._clip, self._gpu = options, backend, clip, gpu
+        self.sides: dict[Variant, Side] = {}
+        self.propagation: dict[tuple[str, str], parts.Breakdown] = {}
+        self.first: dict[tuple[str, str], float] = {}
+        self.notes: list[str] = []
+
+    def add(self, bundle: Bundle, cpu_precision: str, stack: ExitStack) -> None:
+        """One bundle in one precision: a variant for each interval, PF by part, the first frame."""
+        options = self._options
+        name, precision = bundle.manifest.name, precision_name(bundle, cpu_precision)
+        segmenter = stack.enter_context(
+            Segmenter(
+                bundle,
+                backend=self._backend,
+                threads=options.threads,
+                cpu_precision=cpu_precision,
+                gpu=options.gpu,
+            )
         )
-    engine = Engine(
-        Segmenter(bundle, backend=backend.name, threads=options.threads, cpu_precision=cpu_precision)
-    )
-    faster = options.quick and precision != "f32"
-    for interval in options.intervals or _INTERVALS["quick, faster precisions" if faster else effort]:
-        sides[Variant(bundle=name, precision=precision, backend=backend.name, interval=interval)] = engine
+        self._look_inside(bundle, cpu_precision, (name, precision))
+        if precision == "f32" or self._gpu is not None or not options.quick:
+            self.first[name, precision] = first_frame_s(
+                self._clip.path, bundle.path, self._backend, cpu_precision, options.threads, options.gpu
+            )
+        engine = Engine(segmenter)
+        for interval in options.intervals or self._intervals(precision):
+            self.sides[
+                Variant(bundle=name, precision=precision, backend=self._backend, interval=interval)
+            ] = engine
+
+    def sustain(self, say: Callable[[str], None]) -> None:
+        """Run each variant for a while, from frames in memory."""
+        assert self._gpu is not None
+        with open_source(self._clip.path, SourceOptions()) as source:
+            frames = list(source)
+        for variant, side in self.sides.items():
+            assert isinstance(side, Engine)
+            say(f"interval {variant.interval}, {self._options.effort.sustained_s:g} s without a pause")
+            self._gpu.sustained_fps[variant] = sustained_fps(
+                side.segmenter, frames, variant.interval, self._options.effort.sustained_s
+            )
+
+    def _intervals(self, precision: str) -> tuple[int, ...]:
+        if self._gpu is not None:
+            return _GPU_INTERVALS
+        if self._options.quick:
+            return _INTERVALS["quick" if precision == "f32" else "quick, faster precisions"]
+        return _INTERVALS["full"]
+
+    def _look_inside(self, bundle: Bundle, cpu_precision: str, key: tuple[str, str]) -> None:
+        """PF by part; on a GPU also PF alone, and the copies."""
+        options, sizes = self._options, bundle.plan(*self._clip.size)
+        runs = _PROFILED_RUNS["quick" if options.quick else "full"]
+        backend = backends.choose(self._backend, cpu_precision, options.gpu)
+        try:
+            if isinstance(backend, Profiled):
+                found = self.propagation[key] = parts.break_down(
+                    backend, bundle, sizes, options.threads, runs
+                )
+                if found.parts["other"] > sum(found.parts.values()) / 4:
+                    self.notes.append(
+                        f"{key[0]}: more than a quarter of PF lies in layers of no single part: the runtime fused them"
+                    )
+            else:
+                self.notes.append(f"{backend.name} tells no layer's time: PF by part is left out")
+            if self._gpu is not None:
+                self._measure_on_gpu(self._gpu, backend, bundle, sizes, runs, key)
+        finally:
+            backend.close()
+
+    def _measure_on_gpu(
+        self, gpu: OnGpu, backend: Backend, bundle: Bundle, sizes: Sizes, runs: int, key: tuple[str, str]
+    ) -> None:
+        with open_source(self._clip.path, SourceOptions(max_frames=1)) as source:
+            size = sum(plane.data.nbytes for frame in source for plane in frame.planes)
+        inputs = parts.made_inputs(len(bundle.manifest.classes), sizes)
+        session = cast(DeviceSession, backend.open(bundle, sizes, None))
+        try:
+            session.propagation_ms(inputs, 1)
+            gpu.propagation_ms[key] = StageSummary.of(session.propagation_ms(inputs, runs))
+            upload, download = session.copies_ms(size, runs)
+        finally:
+            session.close()
+        gpu.copies[key] = Copies(
+            upload_bytes=size,
+            upload=StageSummary.of(upload),
+            download_bytes=sizes.source[0] * sizes.source[1],
+            download=StageSummary.of(download),
+        )
 
 
-def _add_torch(
-    options: BenchOptions, bundle: Bundle, sides: dict[Variant, Side], notes: list[str]
-) -> Variant | None:
+def _add_torch(options: BenchOptions, bundle: Bundle, job: _Job) -> Variant | None:
     """What a user would write with torch, where it and the network's weights are here; else a note."""
     try:
         side = torch_side(bundle, options.threads, options.checkpoint)
     except ImportError as error:
         missing = error.name or "torch"
-        notes.append(f"no {missing}: ratios to torch are null; pip install 'gsvnet-engine[export]'")
+        job.notes.append(f"no {missing}: ratios to torch are null; pip install 'gsvnet-engine[export]'")
         return None
     except GsvnetError as error:
         if options.checkpoint is not None:
             raise
-        notes.append(f"ratios to torch are null: {error}")
+        job.notes.append(f"ratios to torch are null: {error}")
         return None
     variant = Variant(bundle=bundle.manifest.name, precision="f32", backend=TORCH_BACKEND, interval=1)
-    sides[variant] = side
+    job.sides[variant] = side
     return variant
 
 

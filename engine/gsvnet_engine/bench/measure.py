@@ -1,13 +1,16 @@
 """Runs that alternate: each round lets every variant segment the same frames, so that a busy spell hits all alike."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import cycle
 from pathlib import Path
 from time import perf_counter
 from typing import Protocol
 
+from gsvnet_engine.backends.tensorrt.options import GpuOptions
 from gsvnet_engine.errors import BackendError
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.segmenter import Segmenter
@@ -16,10 +19,15 @@ from gsvnet_engine.video import SourceOptions, open_source
 
 NETWORKS = ("keyframe", "propagate")
 _FIRST_FRAME = """
-import sys
+import json, sys
+from pathlib import Path
 from gsvnet_engine import Segmenter
-clip, bundle, backend, precision, threads = sys.argv[1:]
-segmenter = Segmenter(bundle, backend=backend, cpu_precision=precision, threads=int(threads))
+from gsvnet_engine.backends.tensorrt.options import GpuOptions
+job = json.loads(sys.argv[1])
+folders = {name: path and Path(path) for name, path in job.pop("folders").items()}
+gpu = GpuOptions(**job.pop("gpu"), **folders)
+clip = job.pop("clip")
+segmenter = Segmenter(**job, gpu=gpu)
 next(segmenter.stream(clip))
 print("segmented", flush=True)
 """
@@ -82,11 +90,13 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """frames: at least so many a run, in whole intervals. budget_s: no further round is begun after it."""
+    """frames: at least so many a run, in whole intervals. budget_s: no further round is begun after it.
+    sustained_s: on a GPU, how long each interval runs without a pause."""
 
     frames: int
     rounds: int
     budget_s: float
+    sustained_s: float = 0.0
 
 
 def alternate(
@@ -131,12 +141,51 @@ def _run(side: Side, clip: Path, interval: int, frames: int, times: StageTimes) 
     return run
 
 
-def first_frame_s(clip: Path, bundle: Path, backend: str, cpu_precision: str, threads: int) -> float:
-    """Seconds from the start of a new process to its first labels."""
-    command: Sequence[str] = (sys.executable, "-c", _FIRST_FRAME, str(clip), str(bundle), backend)
+def sustained_fps(segmenter: Segmenter, frames: Sequence[Frame], interval: int, seconds: float) -> float:
+    """Frames/s over whole intervals for at least so long, of frames that lie decoded in memory, again and again."""
+    going, done, started = True, 0, 0.0
+
+    def endless() -> Iterator[Frame]:
+        for number, frame in enumerate(cycle(frames)):
+            if not going and number % interval == 0:
+                return
+            yield replace(frame, index=number, pts=None, pts_s=number / 25, forces_keyframe=False)
+
+    for number, _ in enumerate(segmenter.stream(endless(), interval=interval)):
+        if number == interval - 1:
+            started = perf_counter()  # the first interval warms up
+        elif number >= interval:
+            done += 1
+            going = going and perf_counter() - started < seconds
+    return done / (perf_counter() - started)
+
+
+def device_fps(series: Series, interval: int) -> float | None:
+    """Frames/s by the median times of the steps on a GPU alone, copies left out; None where none propagated."""
+    stages = series.times.summary()
+    if "keyframe" not in stages or (interval > 1 and "propagate" not in stages):
+        return None
+    rest = (interval - 1) * stages["propagate"].p50 if interval > 1 else 0.0
+    return 1e3 * interval / (stages["keyframe"].p50 + rest)
+
+
+def first_frame_s(
+    clip: Path, bundle: Path, backend: str, cpu_precision: str, threads: int, gpu: GpuOptions
+) -> float:
+    """Seconds from the start of a new process to its first labels; on a GPU, its plans being built."""
+    folders = {"cache": gpu.cache, "plugin": gpu.plugin}
+    job = {
+        "clip": str(clip),
+        "bundle": str(bundle),
+        "backend": backend,
+        "cpu_precision": cpu_precision,
+        "threads": threads,
+        "gpu": {"device": gpu.device, "build": gpu.build},
+        "folders": {name: path and str(path) for name, path in folders.items()},
+    }
     started = perf_counter()
     with subprocess.Popen(
-        [*command, cpu_precision, str(threads)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _FIRST_FRAME, json.dumps(job)], stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout is not None
         answer = other.stdout.readline()

@@ -1,14 +1,15 @@
 """PF by part: the runtime's layer profile, summed by the prefixes that node names keep in every bundle."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
+from typing import cast
 
 import numpy as np
 
-from gsvnet_engine.backends.base import Float32, Layer, Profiled
+from gsvnet_engine.backends.base import Backend, DeviceSession, Float32, Layer, Profiled, Session
 from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.geometry import Sizes
 
@@ -24,6 +25,7 @@ PARTS = {
 NAMES = (*dict.fromkeys(PARTS.values()), "other")
 # What ONNX Runtime puts before the name of a node: of a function's body, of a layout of its own.
 _BEFORE = re.compile(r"^/?(_inlfunc_[A-Za-z]+_(token_\d+_)?)?")
+_PIECES = re.compile(r"\.\.\.|[\s+,|()\[\]{}]+")  # what stands between the nodes of one layer of TensorRT
 _WITH_CONVOLUTIONS = (
     "flow",
     "features",
@@ -52,7 +54,13 @@ class Breakdown:
 
 
 def part_of(name: str) -> str:
-    """ "_inlfunc_GuidedFilter_filter/sum1" -> "filter"."""
+    """ "_inlfunc_GuidedFilter_filter/sum1" -> "filter"; "flow/Conv + flow/Relu", as TensorRT names what it fused, ->
+    "flow". What was fused across parts is of none: "other"."""
+    found = {_part_of_one(piece) for piece in _PIECES.split(name)} - {"other"}
+    return found.pop() if len(found) == 1 else "other"
+
+
+def _part_of_one(name: str) -> str:
     return PARTS.get(_BEFORE.sub("", name).partition("/")[0].removesuffix("_1"), "other")
 
 
@@ -74,23 +82,33 @@ def sum_parts(
 
 
 def break_down(backend: Profiled, bundle: Bundle, sizes: Sizes, threads: int | None, runs: int) -> Breakdown:
-    """Measure one step of PF on made inputs.
+    """Measure one step of PF on made inputs, on a GPU there alone, without the ways to it and back.
 
     Half of the unprofiled runs lie before the profiled ones, half after.
     """
     inputs = made_inputs(len(bundle.manifest.classes), sizes)
     session = backend.open(bundle, sizes, threads)
+    try:
+        steps_ms(backend, session, inputs, 1)
+        times = steps_ms(backend, session, inputs, runs)
+        parts, convolutions = sum_parts(backend.profile(bundle, sizes, threads, inputs, runs))
+        times += steps_ms(backend, session, inputs, runs)
+    finally:
+        if backend.on_device:
+            cast(DeviceSession, session).close()
+    return Breakdown(whole=median(times), parts=parts, convolutions=convolutions)
 
-    def timed() -> float:
+
+def steps_ms(backend: Backend, session: Session, inputs: Mapping[str, Float32], runs: int) -> list[float]:
+    """Milliseconds of each of `runs` steps of PF."""
+    if backend.on_device:
+        return cast(DeviceSession, session).propagation_ms(inputs, runs)
+    times = []
+    for _ in range(runs):
         started = perf_counter()
         session.propagate(**inputs)
-        return (perf_counter() - started) * 1e3
-
-    timed()
-    times = [timed() for _ in range(runs)]
-    parts, convolutions = sum_parts(backend.profile(bundle, sizes, threads, inputs, runs))
-    times += [timed() for _ in range(runs)]
-    return Breakdown(whole=median(times), parts=parts, convolutions=convolutions)
+        times.append((perf_counter() - started) * 1e3)
+    return times
 
 
 def made_inputs(classes: int, sizes: Sizes) -> dict[str, Float32]:

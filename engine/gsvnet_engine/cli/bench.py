@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from gsvnet_engine.cli.gpu import BACKEND_HELP, GPU, NO_BUILD, PLAN_CACHE, PLUGIN, gpu_options
 from gsvnet_engine.errors import InputError, UsageError
 
 _ROOT = Path(__file__).resolve().parents[3]  # of the repository, where this runs from one
@@ -35,14 +36,18 @@ def command(
     ] = None,
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH that the clip is scaled to, once.")] = _SIZE,
     intervals: Annotated[
-        str | None, typer.Option(help="Keyframe intervals, as in 1,4. Default: 1,2,3,4,5,8.")
+        str | None, typer.Option(help="Keyframe intervals, as in 1,4. Default: 1,2,3,4,5,8; on a GPU 1 to 5.")
     ] = None,
-    backend: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    backend: Annotated[str, typer.Option(help=BACKEND_HELP)] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads, on every side.")] = 2,
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="The keyframe network's weights, for torch. Default: the repository's own."),
     ] = None,
+    gpu: Annotated[int, GPU] = 0,
+    plan_cache: Annotated[Path | None, PLAN_CACHE] = None,
+    plugin: Annotated[Path | None, PLUGIN] = None,
+    no_build: Annotated[bool, NO_BUILD] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="The ratios alone: fewer intervals, frames and rounds.")
     ] = False,
@@ -52,7 +57,10 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the PNG if it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure speed: stages, intervals, PF by part, ratios and targets. Runs that are compared alternate."""
+    """Measure speed: stages, intervals, PF by part; on a CPU ratios and targets, on a GPU the paper's tables.
+
+    Runs that are compared alternate.
+    """
     from gsvnet_engine.bench import chart
     from gsvnet_engine.bench.job import BenchOptions, run
     from gsvnet_engine.bench.tables import lines
@@ -78,6 +86,7 @@ def command(
         intervals=None if intervals is None else parse_intervals(intervals),
         quick=quick,
         checkpoint=checkpoint,
+        gpu=gpu_options(device=gpu, plan_cache=plan_cache, plugin=plugin, build=not no_build, quiet=as_json),
     )
     result = run(options, say)
     if png is not None:

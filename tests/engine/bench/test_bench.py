@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gsvnet_engine import Bundle, backends
+from gsvnet_engine import Bundle, Segmentation, Segmenter, backends
 from gsvnet_engine.backends.base import Layer, Profiled
-from gsvnet_engine.bench import clip, measure, parts
+from gsvnet_engine.bench import clip, measure, paper, parts
 from gsvnet_engine.bench.measure import Effort, Run, Series, Variant
 from gsvnet_engine.bench.ratios import TARGETS, Target, compute
 from gsvnet_engine.errors import InputError, OutputError
@@ -83,10 +84,21 @@ class TestParts:
             Layer("/flow/head/Conv_output_0_nchwc", "Conv", 128),
             Layer("_inlfunc_SegmentationWarp_token_0_warp/points", "Concat", 256),
             Layer("_inlfunc_GuidedFilter_filter/sum1", "Add", 512),
+            Layer("intra/0/Conv + intra/0/Relu", "Conv", 1024),
+            Layer("Reformatting CopyNode for Input Tensor 0 to guide/up/Conv", "Reformatting", 2048),
+            Layer("PWN(/flow/Sigmoid, /flow/Mul)", "PWN", 4096),
+            Layer("{ForeignNode[warp/points...filter/sum8]}", "{ForeignNode[warp", 8192),
         ]
         found, convolutions = parts.sum_parts(layers)
-        assert found == {"flow": 131, "warp": 260, "features": 8, "guide": 16, "filter": 544, "other": 64}
-        assert convolutions == 137
+        assert found == {
+            "flow": 131 + 4096,
+            "warp": 260,
+            "features": 8 + 1024,
+            "guide": 16 + 2048,
+            "filter": 544,
+            "other": 64 + 8192,
+        }
+        assert convolutions == 137 + 1024
 
     @pytest.mark.parametrize("name", backends.CPU_BACKENDS)
     def test_street(self, name: str) -> None:
@@ -135,6 +147,36 @@ class TestAlternate:
     @pytest.mark.parametrize(("frames", "interval", "whole"), [(8, 1, 8), (8, 5, 10), (8, 8, 8), (1, 3, 3)])
     def test_whole_intervals(self, frames: int, interval: int, whole: int) -> None:
         assert measure.whole_intervals(frames, interval) == whole
+
+
+class TestOnGpu:
+    def test_frames_in_memory_go_round(self, tmp_path: Path) -> None:
+        with open_source(media.write_video(tmp_path / "clip.mp4", frames=3)) as source:
+            frames = list(source)
+        seen = list[tuple[int, bool]]()
+
+        class Counting(Segmenter):
+            def push(self, frame: Any) -> Segmentation:
+                found = super().push(frame)
+                seen.append((frame.index, found.is_keyframe))
+                return found
+
+        segmenter = Counting("street", backend="onnxruntime", threads=1)
+        assert measure.sustained_fps(segmenter, frames, 2, 0.0) > 0
+        assert len(seen) % 2 == 0 and len(seen) >= 4  # whole intervals, after one that warms up
+        assert seen == [(number, number % 2 == 0) for number in range(len(seen))]
+
+    def test_steps_alone(self) -> None:
+        made = series(1)
+        assert measure.device_fps(made, 1) is None
+        for stage, ms in (("keyframe", 8.0), ("propagate", 2.0)):
+            made.times.add(stage, ms)
+        assert measure.device_fps(made, 1) == 125 and measure.device_fps(made, 4) == pytest.approx(4e3 / 14)
+
+    def test_the_papers_lines(self) -> None:
+        ours = {line.interval: line.fps for line in paper.SPEED if line.ours}
+        assert ours == {1: 63.2, 2: 100, 3: 125, 4: 142, 5: 155}
+        assert {line.data for line in paper.SPEED} == {"Cityscapes val, 2048x1024", "CamVid test"}
 
 
 class TestClip:

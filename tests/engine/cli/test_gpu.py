@@ -3,13 +3,19 @@
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gsvnet_engine.backends.tensorrt import generation
+from gsvnet_engine.backends.tensorrt.backend import TensorRT
+from gsvnet_engine.backends.tensorrt.options import GpuOptions
+from gsvnet_engine.bench import parts
+from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.cli import gpu, main
 from gsvnet_engine.cuda import modules
+from gsvnet_engine.geometry import Sizes
 from tests import media, toy_bundle
 from tests.cuda import standin
 from tests.engine.backends.tensorrt import standin_tensorrt
@@ -100,6 +106,86 @@ class TestEvaluate:
         ]
         assert main([*command, "--backend", "tensorrt", "--no-build"]) == 0
         assert main([*command, "--backend", "tensorrt", "--gpu", "3"]) == 2
+
+
+class TestBench:
+    @pytest.fixture
+    def given(
+        self, machine: standin.Driver, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> list[str]:
+        """A short clip; the first frame is timed in a process of its own, which has no stand-in."""
+        from gsvnet_engine.bench import job
+
+        def first(
+            clip: Path, bundle: Path, backend: str, precision: str, threads: int, gpu: GpuOptions
+        ) -> float:
+            assert (precision, gpu.device, gpu.cache) == ("f32", 0, tmp_path / "cache")
+            return 1.5
+
+        monkeypatch.setattr(job, "first_frame_s", first)
+        monkeypatch.setattr(job, "QUICK", replace(job.QUICK, sustained_s=0.05))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "clips"))
+        clip = media.write_video(tmp_path / "road.mp4", frames=10)
+        return ["bench", "--quick", "--bundle", folder, "--video", str(clip), "--size", "48x64"]
+
+    def test_json(self, given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        png = tmp_path / "speed.png"
+        assert main([*given, "--backend", "tensorrt", "--json", "--png", str(png)]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert (
+            facts["gpu"]["device"]["name"] == "Stand-in GPU" and facts["gpu"]["runtime"] == "TensorRT 11.4.0"
+        )
+        assert [row["interval"] for row in facts["rows"]] == [1, 2, 3, 4, 5]
+        for row in facts["rows"]:
+            assert (row["backend"], row["precision"]) == ("tensorrt", "f32")
+            assert row["fps"] > 0 and row["sustained_fps"] > 0 and row["device_fps"] > 0
+            propagated = {"propagated frame", "propagate"} if row["interval"] > 1 else set[str]()
+            stages = {"keyframe frame", "keyframe"} | propagated
+            assert stages <= set(row["stages_ms"])
+            assert set(row["stages_ms"]["keyframe"]) >= {"p50", "p90", "p95", "p99"}
+        (copies,), (alone,) = facts["gpu"]["copies_ms"], facts["gpu"]["propagation_ms"]
+        assert (copies["upload_bytes"], copies["download_bytes"]) == (48 * 64 * 3 // 2, 48 * 64)
+        assert copies["upload"]["count"] == copies["download"]["count"] == alone["count"] == 10
+        assert facts["propagation"][0]["parts"].keys() >= {"flow", "warp", "features", "guide", "filter"}
+        assert facts["first_frame_s"][0]["seconds"] == 1.5
+        assert {"speed", "cost"} <= set(facts["published"]) and png.stat().st_size > 0
+
+    def test_table(self, given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert main([*given, "--intervals", "1,4"]) == 0  # auto takes the GPU
+        out = capsys.readouterr().out
+        assert "Stand-in GPU, compute capability 8.6, 8 GiB, driver for CUDA 13.0; TensorRT 11.4.0" in out
+        for piece in ("sustained", "copies excluded", "PF by part", "PF alone", "picture up", "labels down"):
+            assert piece in out
+        (line,) = [line for line in out.splitlines() if "GSVNet-SN " in line and " 4 " in line]
+        assert line.split()[-2] == "142" and float(line.split()[-1]) > 0
+        (other,) = [line for line in out.splitlines() if "TD-PSP50" in line]
+        assert other.split()[-1] == "-"
+        assert "pf_over_its_convolutions" not in out  # targets are a CPU's
+
+    def test_no_build(self, given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert main([*given, "--backend", "tensorrt", "--no-build"]) == 6
+        assert "--no-build forbids making one" in capsys.readouterr().err
+
+
+class TestParts:
+    @pytest.mark.parametrize("capability", [(8, 6), (6, 1)])
+    def test_street(
+        self,
+        capability: tuple[int, int],
+        machine: standin.Driver,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Both roads: PF's own operations as ONNX functions, and the plain graph."""
+        version = standin_tensorrt.__version__ if capability > (7, 0) else "8.6.1"
+        monkeypatch.setattr(generation, "installed", lambda: {"tensorrt": version})
+        machine.device(capability=capability)
+        backend = TensorRT(GpuOptions(cache=tmp_path / "cache"))
+        sizes = Sizes((96, 128), (96, 128), (96, 128), (12, 16))
+        found = parts.break_down(backend, Bundle.open("street"), sizes, None, 2)
+        backend.close()
+        assert all(found.parts[part] > 0 for part in ("flow", "warp", "features", "guide", "filter"))
+        assert 0 < found.convolutions < sum(found.parts.values()) and found.whole > 0
 
 
 def test_cache(

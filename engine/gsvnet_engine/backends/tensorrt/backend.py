@@ -1,11 +1,12 @@
 """The backend: finds the GPU and a TensorRT that serves it, makes plans ready, opens videos."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from gsvnet_engine import bundle as names
 from gsvnet_engine import kernels as native
-from gsvnet_engine.backends.base import Signature, signature
+from gsvnet_engine.backends.base import Float32, Layer, Signature, signature
 from gsvnet_engine.backends.tensorrt import generation, plans
 from gsvnet_engine.backends.tensorrt.cache import PlanCache, PlanKey
 from gsvnet_engine.backends.tensorrt.engine import Engine
@@ -70,12 +71,31 @@ class TensorRT:
         _, plan, _ = self._plan(bundle, expected)
         return expected, self._engine(key, plan, expected, where)
 
+    def profile(
+        self, bundle: Bundle, sizes: Sizes, threads: int | None, inputs: Mapping[str, Float32], runs: int
+    ) -> list[Layer]:
+        """In a session of its own, whose steps the host waits for."""
+        layers: list[Layer] = []
+        session = self.open(bundle, sizes, threads)
+        try:
+            engine = session.networks[self.propagate_graph]
+            assert isinstance(engine, Engine)
+            engine.profile(self._trt, lambda name, ms: layers.append(Layer(name, _kind(name), ms)))
+            session.propagation_ms(inputs, runs)
+        finally:
+            session.close()
+        return layers
+
     def kernels(self, scope: Scope) -> Kernels:
         return self._kernels.load(scope)
 
     @property
     def context(self) -> Context:
         return self._context
+
+    @property
+    def title(self) -> str:
+        return self.choice.title
 
     @property
     def propagate_graph(self) -> str:
@@ -169,3 +189,8 @@ def examine(options: GpuOptions) -> tuple[DeviceInfo, generation.Choice]:
 def plugin_library(options: GpuOptions) -> Path | None:
     """The one asked for, or the one that this build brings."""
     return options.plugin or native.tensorrt_plugins()
+
+
+def _kind(layer: str) -> str:
+    """Of what the layer's first node is: TensorRT tells names alone. "flow/head/Conv + flow/head/Relu" -> "Conv"."""
+    return layer.partition(" ")[0].rpartition("/")[2].partition("_")[0]

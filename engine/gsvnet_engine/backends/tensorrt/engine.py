@@ -1,6 +1,6 @@
 """A plan, ready to run: its tensors are checked once, its addresses are set, and it is put on a stream."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ class Engine:
         self._where = where
         self._log = logger(trt)
         self._config: Any = None
+        self._profiler: Any = None
         self._runtime = trt.Runtime(self._log)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
@@ -48,13 +49,27 @@ class Engine:
         if not self._context.execute_async_v3(int(stream.handle)):
             raise self._failure("failed to run it")
 
+    def profile(self, trt: Any, report: Callable[[str, float], None]) -> None:
+        """From now on `report` gets each layer's name and milliseconds as it is run; the host waits for each run."""
+
+        class Profiler(trt.IProfiler):  # type: ignore[misc]  # the module is chosen at run time
+            def __init__(self) -> None:
+                trt.IProfiler.__init__(self)
+
+            def report_layer_time(self, layer_name: str, ms: float) -> None:
+                report(layer_name, ms)
+
+        self._profiler = Profiler()  # TensorRT does not keep it alive itself
+        self._context.enqueue_emits_profile = True
+        self._context.profiler = self._profiler
+
     def compiled(self) -> bytes | None:
         """What TensorRT-RTX has compiled to run it so far; None for other TensorRTs."""
         return None if self._compiled is None else bytes(self._compiled.serialize())
 
     def close(self) -> None:
         """Free it; its work must be done. In this order: what was made from another goes first."""
-        self._context = self._compiled = self._config = self._engine = self._runtime = None
+        self._context = self._profiler = self._compiled = self._config = self._engine = self._runtime = None
 
     def _use_compiled(self, data: bytes) -> Any:
         self._config = self._engine.create_runtime_config()

@@ -1,6 +1,6 @@
 """A bundle's networks on a GPU for one set of sizes, whatever runs them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from gsvnet_engine.cuda import modules
 from gsvnet_engine.cuda.device import Context, DeviceInfo
 from gsvnet_engine.cuda.memory import DeviceBuffer, PinnedBuffer
 from gsvnet_engine.cuda.scope import Scope
-from gsvnet_engine.cuda.streams import Stream
+from gsvnet_engine.cuda.streams import Event, Stream
 from gsvnet_engine.errors import BackendError
 from gsvnet_engine.geometry import Sizes
 
@@ -86,6 +86,11 @@ class GpuSession:
             )
         )
 
+    @property
+    def networks(self) -> dict[str, Network]:
+        """Those that are open, by graph."""
+        return {graph: network for graph, (_, network) in self._networks.items()}
+
     def keyframe(self, frame: Float32) -> Float32:
         return self._run(names.KEYFRAME, frame=frame)[0]
 
@@ -97,9 +102,41 @@ class GpuSession:
         warped, flow = self._run(names.WARP_PLAIN, current=current, previous=previous, scores=scores)
         return warped, flow
 
+    def propagation_ms(self, inputs: Mapping[str, Float32], runs: int) -> list[float]:
+        """Milliseconds on the device of each of `runs` steps of PF on `inputs`, without copies. For `bench`."""
+        with self._bound(self._backend.propagate_graph, inputs) as (network, tensors):
+            addresses = tensors.addresses()
+            return self._timed_ms(lambda: network.enqueue(self._stream, addresses), runs)
+
+    def copies_ms(self, upload_bytes: int, runs: int) -> tuple[list[float], list[float]]:
+        """Milliseconds of `upload_bytes` to the device, and of a frame's labels back. For `bench`."""
+        self.video.settle()
+        height, width = self._sizes.source
+        with self._backend.context.current(), _on_device(self._stream.settle) as tensors:
+            up, labels = tensors.make("a picture", upload_bytes), tensors.make("labels", height * width)
+            return (
+                self._timed_ms(lambda: up[0].upload(up[1], up[1].size, self._stream), runs),
+                self._timed_ms(lambda: labels[0].download(labels[1], labels[1].size, self._stream), runs),
+            )
+
     def close(self) -> None:
         with self._backend.context.quietly_current():
             self._scope.close()
+
+    def _timed_ms(self, work: Callable[[], None], runs: int) -> list[float]:
+        """Milliseconds on the device of each of `runs` repetitions, which follow one another there."""
+        scope, times = Scope(), list[float]()
+        started, done = scope.keep(Event(timed=True)), scope.keep(Event(timed=True))
+        try:
+            for _ in range(runs):
+                started.record(self._stream)
+                work()
+                done.record(self._stream)
+                settle(Edge.ARRAYS_AFTER_RUN, done)
+                times.append(done.ms_since(started))
+        finally:
+            scope.close()
+        return times
 
     def _network(self, graph: str) -> tuple[Signature, Network]:
         if graph not in self._networks:
@@ -109,6 +146,17 @@ class GpuSession:
 
     def _run(self, graph: str, **inputs: Float32) -> list[Float32]:
         """One graph from arrays to arrays, waiting for it."""
+        with self._bound(graph, inputs) as (network, tensors):
+            expected = self._network(graph)[0]
+            network.enqueue(self._stream, tensors.addresses())
+            for name in expected.outputs:
+                tensors.fetch(name, self._stream)
+            settle(Edge.ARRAYS_AFTER_RUN, self._stream)
+            return [tensors.array(name, shape) for name, shape in expected.outputs.items()]
+
+    @contextmanager
+    def _bound(self, graph: str, inputs: Mapping[str, Float32]) -> Iterator["tuple[Network, _Tensors]"]:
+        """A network and its tensors on the device, its inputs on their way there."""
         self.video.settle()  # a network runs on one stream at a time
         with self._backend.context.current(), _on_device(self._stream.settle) as tensors:
             expected, network = self._network(graph)
@@ -118,12 +166,8 @@ class GpuSession:
                     raise ValueError(f"{name} must be {list(shape)}, not {list(array.shape)}")
                 tensors.put(name, array, self._stream)
             for name, shape in expected.outputs.items():
-                tensors.room(name, shape)
-            network.enqueue(self._stream, tensors.addresses())
-            for name in expected.outputs:
-                tensors.fetch(name, self._stream)
-            settle(Edge.ARRAYS_AFTER_RUN, self._stream)
-            return [tensors.array(name, shape) for name, shape in expected.outputs.items()]
+                tensors.make(name, 4 * int(np.prod(shape)))
+            yield network, tensors
 
 
 class _Tensors:
@@ -133,14 +177,14 @@ class _Tensors:
         self._scope = scope
         self._pairs: dict[str, tuple[DeviceBuffer, PinnedBuffer]] = {}
 
-    def room(self, name: str, shape: tuple[int, ...]) -> None:
-        size = int(np.prod(shape)) * 4
+    def make(self, name: str, size: int) -> tuple[DeviceBuffer, PinnedBuffer]:
+        """Room for `size` bytes."""
         pair = self._scope.keep(DeviceBuffer(size, name)), self._scope.keep(PinnedBuffer(size, name))
         self._pairs[name] = pair
+        return pair
 
     def put(self, name: str, array: Float32, stream: Any) -> None:
-        self.room(name, array.shape)
-        device, pinned = self._pairs[name]
+        device, pinned = self.make(name, array.nbytes)
         pinned.bytes.view(np.float32)[:] = array.ravel()
         device.upload(pinned, pinned.size, stream)
 

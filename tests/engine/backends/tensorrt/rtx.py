@@ -1,7 +1,8 @@
 """The real tensorrt_rtx wheel, in processes of its own: a fault there ends only them, and they meet no stand-in driver.
 
 python -m tests.engine.backends.tensorrt.rtx names          {class: {member: [arguments]}} as JSON
-python -m tests.engine.backends.tensorrt.rtx build < jobs   JSON lines in, JSON lines out; see `build`
+python -m tests.engine.backends.tensorrt.rtx layers < jobs  JSON lines in, JSON lines out; see `layers`
+python -m tests.engine.backends.tensorrt.rtx build < jobs    JSON lines in, JSON lines out; see `build`
 """
 
 import json
@@ -52,6 +53,19 @@ def _arguments(member: Any) -> list[str]:
     return re.findall(r"(\w+): ", signature.group(1)) if signature else []
 
 
+def layers(job: dict[str, Any]) -> list[list[str]]:
+    """job: file -> [name, type] of every layer that its graph has once it is parsed."""
+    import tensorrt_rtx as trt
+
+    from gsvnet_engine.backends.tensorrt import plans
+
+    log = plans.logger(trt)
+    network = trt.Builder(log).create_network(plans._network_flags(trt))
+    plans.parse(trt, network, log, Path(job["file"]).read_bytes(), job["file"])
+    found = (network.get_layer(i) for i in range(network.num_layers))
+    return [[layer.name, layer.type.name] for layer in found]
+
+
 def build(job: dict[str, Any]) -> dict[str, Any]:
     """job: file, graph, classes, source [height, width], sizes' bundle, target -> {bytes, types} or {error}."""
     import tensorrt_rtx as trt
@@ -89,8 +103,7 @@ if __name__ == "__main__":
 
     answers = os.dup(1)  # TensorRT prints on stdout that there is no driver
     os.dup2(2, 1)
-    result = (
-        names() if sys.argv[1] == "names" else [build(json.loads(line)) for line in sys.stdin if line.strip()]
-    )
+    verb: Any = {"layers": layers, "build": build}.get(sys.argv[1])
+    result = names() if verb is None else [verb(json.loads(line)) for line in sys.stdin if line.strip()]
     os.write(answers, json.dumps(result).encode())
     os._exit(0)  # its libraries' own tear-down is not under test

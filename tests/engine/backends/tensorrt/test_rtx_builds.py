@@ -7,7 +7,8 @@ import numpy as np
 import onnx
 import pytest
 
-from gsvnet_engine.bundle import GRAPHS, Bundle
+from gsvnet_engine.bench.parts import NAMES, part_of
+from gsvnet_engine.bundle import GRAPHS, PROPAGATE, PROPAGATE_PLAIN, Bundle
 from tests.engine.backends.tensorrt import rtx
 
 # What the graphs are made of; anything else has crept in and wants a look: it may be slow, or on the host.
@@ -59,6 +60,24 @@ def test_a_fresh_swiftnet(tmp_path: Path) -> None:
     for name, model in graphs.items():
         (tmp_path / name).write_bytes(model.SerializeToString())
     check(built(tmp_path, list(graphs), 19))
+
+
+@pytest.mark.parametrize("graph", [PROPAGATE, PROPAGATE_PLAIN])
+def test_layers_of_pf_bear_their_parts(graph: str) -> None:
+    """What `bench` sums TensorRT's layer profile by: every layer that computes pixels tells its part by its name."""
+    (layers,) = rtx.run("layers", [{"file": str(Bundle.open("street").path / graph)}])
+    by_type: dict[str, set[str]] = {}
+    for name, kind in layers:
+        by_type.setdefault(kind, set()).add(part_of(name))
+    assert by_type["CONVOLUTION"] == {"flow", "warp", "features", "guide"}
+    assert by_type["GRID_SAMPLE"] == {"warp"} and by_type["TOPK"] == {"warp"}
+    for kind in ("ACTIVATION", "POOLING", "REDUCE", "RESIZE", "SOFTMAX"):
+        assert "other" not in by_type[kind], kind
+    assert {part_of(name) for name, _ in layers} == set(NAMES)
+    unnamed = [
+        name for name, _ in layers if part_of(name) == "other" and "ONNXTRT_" not in name and "/" in name
+    ]
+    assert unnamed == []
 
 
 @pytest.mark.long
