@@ -9,7 +9,7 @@ import ctypes
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +33,7 @@ from gsvnet_engine.geometry import Sizes
 Kind = Literal["cuda", "tensorrt"]
 Provider = tuple[str, dict[str, str]]  # name, options
 PROVIDERS: Mapping[Kind, str] = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
-MEND = "install gsvnet-engine[ort-gpu], or [ort-gpu-pascal] for GTX 10 and V100 (see docs/gpu.md)"
+MEND = "install gsvnet-engine[ort-gpu], or [ort-gpu-pascal] for GTX 10 and V100 (see docs/gpu-install.md)"
 _NO_WAIT = "disable_synchronize_execution_providers"  # of a run: the stream orders what comes after it
 
 
@@ -206,6 +206,11 @@ def load(kind: Kind) -> Any:
             f"onnxruntime-{kind}: this onnxruntime {runtime.__version__} is built without {PROVIDERS[kind]}: "
             f"pip uninstall onnxruntime onnxruntime-gpu, which exclude each other, then {MEND}"
         )
+    if kind == "tensorrt":
+        with suppress(
+            Exception
+        ):  # its wheel loads libnvinfer, which lies on no path; elsewhere it may be on one
+            import_module("tensorrt")
     if hasattr(runtime, "preload_dlls"):  # from 1.21 on: CUDA and cuDNN of NVIDIA's wheels
         with redirect_stdout(io.StringIO()):  # it prints what it does not find; the next line raises it
             runtime.preload_dlls()
