@@ -1,5 +1,6 @@
 """The runtimes that can execute a bundle. None is imported before it is chosen."""
 
+import warnings
 from typing import TYPE_CHECKING
 
 from gsvnet_engine.errors import BackendError, UsageError
@@ -20,6 +21,10 @@ class NotInstalledError(BackendError):
     """The runtime's package is not there at all."""
 
 
+class FellBackError(BackendError):
+    """A runtime that is made for this GPU would compute on the CPU instead."""
+
+
 def choose(name: str = "auto", cpu_precision: str = "f32", gpu: "GpuOptions | None" = None) -> "Backend":
     """The backend of that name, or the first that this machine has, GPUs before CPUs. `gpu`: for GPU_BACKENDS.
 
@@ -35,6 +40,8 @@ def choose(name: str = "auto", cpu_precision: str = "f32", gpu: "GpuOptions | No
         for candidate in _AUTO_GPU:
             try:
                 return open_backend(candidate, cpu_precision, gpu)
+            except FellBackError as error:
+                _tell(f"{error}; the CPU computes", gpu)
             except BackendError:
                 continue  # no GPU, or nothing that serves it: `doctor` says why
     reasons = []
@@ -46,6 +53,14 @@ def choose(name: str = "auto", cpu_precision: str = "f32", gpu: "GpuOptions | No
     if all(isinstance(reason, NotInstalledError) for reason in reasons):
         raise BackendError(f"no inference runtime is installed: {MEND}")
     raise BackendError("; ".join(str(reason) for reason in reasons))
+
+
+def _tell(line: str, gpu: "GpuOptions | None") -> None:
+    """To whoever takes notes; a warning where nobody does."""
+    if gpu is None:
+        warnings.warn(line, RuntimeWarning, stacklevel=4)
+    else:
+        gpu.say(line)
 
 
 def open_backend(name: str, cpu_precision: str, gpu: "GpuOptions | None" = None) -> "Backend":

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gsvnet_engine import bundle as names
+from gsvnet_engine.backends import FellBackError
 from gsvnet_engine.backends.base import Signature, check_ports, one_line, signature, translated
 from gsvnet_engine.backends.onnxruntime import FATAL_ONLY, ports
 from gsvnet_engine.backends.tensorrt.cache import PlanCache, PlanKey
@@ -160,7 +161,13 @@ class BoundNetwork:
         options = runtime.SessionOptions()
         options.log_severity_level = FATAL_ONLY
         with translated(BundleError, f"{where}: onnxruntime cannot load it"), redirect_stdout(io.StringIO()):
-            self._session = runtime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
+            try:
+                self._session = runtime.InferenceSession(
+                    graph, options, providers=providers, enable_fallback=0
+                )
+            except Exception:  # ONNX Runtime raises where TensorRT is missing, and falls back where CUDA is
+                check_provider(runtime, [], wanted, where, blame=False)
+                raise
         check_provider(runtime, self._session.get_providers(), wanted, where)
         check_ports(where, ports(self._session.get_inputs()), ports(self._session.get_outputs()), expected)
         self._run_options = runtime.RunOptions()
@@ -218,18 +225,26 @@ def load(kind: Kind) -> Any:
         runtime.OrtValue.ortvalue_from_shape_and_type([1], np.float32, "cuda", 0)
     except Exception as error:
         why = missing_library(runtime, kind="cuda") or one_line(error)
-        raise BackendError(f"onnxruntime-{kind}: its CUDA provider does not load: {why}; {MEND}") from error
+        raise FellBackError(f"onnxruntime-{kind}: its CUDA provider does not load: {why}; {MEND}") from error
     return runtime
 
 
-def check_provider(runtime: Any, found: Sequence[str], wanted: str, where: str) -> None:
-    """Raise BackendError where a session fell back from the provider `wanted`; `found`: its get_providers()."""
+def check_provider(
+    runtime: Any, found: Sequence[str], wanted: str, where: str, *, blame: bool = True
+) -> None:
+    """Raise FellBackError where a session fell back from the provider `wanted`; `found`: its get_providers().
+
+    blame: also where the provider's libraries are all there.
+    """
     if wanted in found:
         return
     kind: Kind = "cuda" if wanted == PROVIDERS["cuda"] else "tensorrt"
-    why = missing_library(runtime, kind=kind) or "it gives no reason"
-    raise BackendError(
-        f"{where}: onnxruntime {runtime.__version__} fell back from {wanted} to {', '.join(found)}: {why}; {MEND}"
+    why = missing_library(runtime, kind=kind)
+    if why is None and not blame:
+        return
+    raise FellBackError(
+        f"{where}: onnxruntime {runtime.__version__} fell back from {wanted} to {', '.join(found) or 'nothing'}: "
+        f"{why or 'it gives no reason'}; {MEND}"
     )
 
 

@@ -20,7 +20,7 @@ from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.cuda.driver import call
 from gsvnet_engine.cuda.memory import PinnedBuffer
 from gsvnet_engine.cuda.streams import Stream
-from gsvnet_engine.errors import BackendError, UsageError
+from gsvnet_engine.errors import BackendError, BundleError, UsageError
 from tests import toy_bundle
 from tests.cuda import standin
 from tests.cuda.outside import OutsideArray
@@ -241,6 +241,24 @@ class TestFallbacks:
                 segmenter.warm(HEIGHT, WIDTH)
         assert "keyframe.onnx" in str(caught.value) and "\n" not in str(caught.value)
 
+    def test_tensorrt_that_is_not_there(
+        self, folder: Path, gpu: GpuOptions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """ONNX Runtime raises then, though nothing is wrong with the bundle."""
+
+        def refuse(*_: object, **options: object) -> None:
+            raise RuntimeError("Please install TensorRT libraries")
+
+        with Segmenter(folder, backend="onnxruntime-tensorrt", gpu=gpu) as segmenter:
+            monkeypatch.setattr(runtime.InferenceSession, "__init__", refuse)
+            with pytest.raises(BundleError, match="Please install TensorRT"):
+                segmenter.warm(HEIGHT, WIDTH)
+            monkeypatch.setattr(
+                onnxruntime_gpu, "missing_library", lambda *_, kind: "libnvinfer.so.10: not there"
+            )
+            with pytest.raises(BackendError, match=r"fell back from Tensorrt\w+ to nothing: libnvinfer"):
+                segmenter.warm(HEIGHT, WIDTH)
+
     def test_no_kernels_for_the_card(
         self, folder: Path, gpu: GpuOptions, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -277,8 +295,12 @@ def test_auto(folder: Path, gpu: GpuOptions) -> None:
     with Segmenter(folder, gpu=gpu) as segmenter:
         assert segmenter.backend == "onnxruntime-cuda"
     runtime.working[:] = ["CPUExecutionProvider"]
-    with Segmenter(folder, gpu=gpu) as segmenter:
+    said = list[str]()
+    with Segmenter(folder, gpu=replace(gpu, say=said.append)) as segmenter:
         assert segmenter.backend in backends.CPU_BACKENDS
+    assert len(said) == 1 and "its CUDA provider does not load" in said[0] and "the CPU computes" in said[0]
+    with pytest.warns(RuntimeWarning, match="the CPU computes"):
+        Segmenter(folder).close()
 
 
 class TestRealModule:
