@@ -50,7 +50,7 @@ class OnnxRuntimeGpu:
         self.device = find(self.options.device)
         if self.options.ahead:
             raise UsageError(f"--ahead is for the tensorrt backend, not for {self.name}")
-        self._runtime = load(kind)
+        self._runtime = load(kind, self.device.index)
         self._kernels = KernelImages(self.device)
         self._context = Context(self.device)  # last: nothing after it can fail and leave it retained
 
@@ -198,8 +198,8 @@ class BoundNetwork:
         self._binding = self._session = self._run_options = None
 
 
-def load(kind: Kind) -> Any:
-    """The module onnxruntime, its provider shown to work. Raises BackendError, saying what is missing."""
+def load(kind: Kind, device: int = 0) -> Any:
+    """The module onnxruntime, its provider shown to work on that GPU. Raises BackendError, saying what is missing."""
     try:
         runtime = import_module("onnxruntime")
     except ModuleNotFoundError as error:
@@ -214,15 +214,13 @@ def load(kind: Kind) -> Any:
             f"pip uninstall onnxruntime onnxruntime-gpu, which exclude each other, then {MEND}"
         )
     if kind == "tensorrt":
-        with suppress(
-            Exception
-        ):  # its wheel loads libnvinfer, which lies on no path; elsewhere it may be on one
+        with suppress(Exception):  # it loads its libnvinfer, which is on no path; another may be on one
             import_module("tensorrt")
     if hasattr(runtime, "preload_dlls"):  # from 1.21 on: CUDA and cuDNN of NVIDIA's wheels
         with redirect_stdout(io.StringIO()):  # it prints what it does not find; the next line raises it
             runtime.preload_dlls()
     try:
-        runtime.OrtValue.ortvalue_from_shape_and_type([1], np.float32, "cuda", 0)
+        runtime.OrtValue.ortvalue_from_shape_and_type([1], np.float32, "cuda", device)
     except Exception as error:
         why = missing_library(runtime, kind="cuda") or one_line(error)
         raise FellBackError(f"onnxruntime-{kind}: its CUDA provider does not load: {why}; {MEND}") from error

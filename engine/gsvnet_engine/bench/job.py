@@ -21,6 +21,7 @@ from gsvnet_engine.bench.measure import (
     alternate,
     device_fps,
     first_frame_s,
+    latencies_ms,
     sustained_fps,
 )
 from gsvnet_engine.bench.ratios import TARGETS, Ratios, compute
@@ -79,6 +80,7 @@ class Copies:
 class OnGpu:
     """What a `bench` on a GPU came to beside the rest. propagation_ms: PF alone, of each bundle and precision.
 
+    latency_ms: from a decoded frame to its labels on the host, copies included, by "keyframe" and "propagate".
     sustained_fps: frames/s of frames that lie decoded in memory, copies included.
     """
 
@@ -86,12 +88,19 @@ class OnGpu:
     runtime: str
     copies: dict[tuple[str, str], Copies] = field(default_factory=dict)
     propagation_ms: dict[tuple[str, str], StageSummary] = field(default_factory=dict)
+    latency_ms: dict[tuple[str, str], dict[str, StageSummary]] = field(default_factory=dict)
     sustained_fps: dict[Variant, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return {
             "device": asdict(self.device),
             "runtime": self.runtime,
+            "latency_ms": _listed(
+                {
+                    key: {kind: asdict(summary) for kind, summary in each.items()}
+                    for key, each in self.latency_ms.items()
+                }
+            ),
             "copies_ms": _listed({key: asdict(each) for key, each in self.copies.items()}),
             "propagation_ms": _listed({key: asdict(each) for key, each in self.propagation_ms.items()}),
         }
@@ -262,6 +271,7 @@ class _Job:
         segmenter = stack.enter_context(
             Segmenter(
                 bundle,
+                interval=2,  # of what is pushed; streams bring their own
                 backend=self._backend,
                 threads=options.threads,
                 cpu_precision=cpu_precision,
@@ -286,10 +296,18 @@ class _Job:
             frames = list(source)
         for variant, side in self.sides.items():
             assert isinstance(side, Engine)
+            key = variant.bundle, variant.precision
+            if key not in self._gpu.latency_ms:
+                found = latencies_ms(side.segmenter, frames, self._runs)
+                self._gpu.latency_ms[key] = {kind: StageSummary.of(ms) for kind, ms in found.items()}
             say(f"interval {variant.interval}, {self._options.effort.sustained_s:g} s without a pause")
             self._gpu.sustained_fps[variant] = sustained_fps(
                 side.segmenter, frames, variant.interval, self._options.effort.sustained_s
             )
+
+    @property
+    def _runs(self) -> int:
+        return _PROFILED_RUNS["quick" if self._options.quick else "full"]
 
     def _intervals(self, precision: str) -> tuple[int, ...]:
         if self._gpu is not None:
@@ -301,7 +319,7 @@ class _Job:
     def _look_inside(self, bundle: Bundle, cpu_precision: str, key: tuple[str, str]) -> None:
         """PF by part; on a GPU also PF alone, and the copies."""
         options, sizes = self._options, bundle.plan(*self._clip.size)
-        runs = _PROFILED_RUNS["quick" if options.quick else "full"]
+        runs = self._runs
         backend = backends.choose(self._backend, cpu_precision, options.gpu)
         try:
             if isinstance(backend, Profiled):

@@ -160,6 +160,21 @@ def sustained_fps(segmenter: Segmenter, frames: Sequence[Frame], interval: int, 
     return done / (perf_counter() - started)
 
 
+def latencies_ms(segmenter: Segmenter, frames: Sequence[Frame], runs: int) -> dict[str, list[float]]:
+    """Milliseconds from a decoded frame to its labels on the host, one frame at a time: `runs` keyframes and as many
+    propagated. For a Segmenter of interval 2."""
+    found: dict[str, list[float]] = {"keyframe": [], "propagate": []}
+    segmenter.reset()
+    for number, frame in zip(range(2 * (runs + 1)), cycle(frames), strict=False):
+        given = replace(frame, index=number, pts=None, pts_s=number / 25, forces_keyframe=False)
+        started = perf_counter()
+        is_keyframe = segmenter.push(given).is_keyframe
+        elapsed = (perf_counter() - started) * 1e3
+        if number > 1:  # the first of each warms up
+            found["keyframe" if is_keyframe else "propagate"].append(elapsed)
+    return found
+
+
 def device_fps(series: Series, interval: int) -> float | None:
     """Frames/s by the median times of the steps on a GPU alone, copies left out; None where none propagated."""
     stages = series.times.summary()

@@ -91,7 +91,12 @@ def _propagation(bench: Bench) -> Iterator[str]:
 
 def _on_gpu(gpu: OnGpu) -> Iterator[str]:
     yield ""
-    yield f"{'on the GPU, ms':<46} {'':<17}" + "".join(f"{name:>8}" for name in _PERCENTILES)
+    heads = "".join(f"{name:>8}" for name in _PERCENTILES)
+    yield f"{'picture to labels on the host, ms':<46} {'':<17}{heads}"
+    for (bundle, precision), by_kind in gpu.latency_ms.items():
+        for kind, summary in by_kind.items():
+            yield _percentiles(f"{bundle} {precision}", kind, summary)
+    yield f"{'on the GPU, ms':<46} {'':<17}{heads}"
     for (bundle, precision), summary in gpu.propagation_ms.items():
         yield _percentiles(f"{bundle} {precision}", "PF alone", summary)
     for (bundle, precision), each in gpu.copies.items():

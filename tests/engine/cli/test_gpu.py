@@ -146,6 +146,8 @@ class TestBench:
         (copies,), (alone,) = facts["gpu"]["copies_ms"], facts["gpu"]["propagation_ms"]
         assert (copies["upload_bytes"], copies["download_bytes"]) == (48 * 64 * 3 // 2, 48 * 64)
         assert copies["upload"]["count"] == copies["download"]["count"] == alone["count"] == 10
+        (latency,) = facts["gpu"]["latency_ms"]
+        assert latency["keyframe"]["count"] == latency["propagate"]["count"] == 10
         assert facts["propagation"][0]["parts"].keys() >= {"flow", "warp", "features", "guide", "filter"}
         assert facts["first_frame_s"][0]["seconds"] == 1.5
         assert {"speed", "cost"} <= set(facts["published"]) and png.stat().st_size > 0
@@ -154,7 +156,15 @@ class TestBench:
         assert main([*given, "--intervals", "1,4"]) == 0  # auto takes the GPU
         out = capsys.readouterr().out
         assert "Stand-in GPU, compute capability 8.6, 8 GiB, driver for CUDA 13.0; TensorRT 11.4.0" in out
-        for piece in ("sustained", "copies excluded", "PF by part", "PF alone", "picture up", "labels down"):
+        for piece in (
+            "sustained",
+            "copies excluded",
+            "PF by part",
+            "PF alone",
+            "picture to labels",
+            "picture up",
+            "labels down",
+        ):
             assert piece in out
         (line,) = [line for line in out.splitlines() if "GSVNet-SN " in line and " 4 " in line]
         assert line.split()[-2] == "142" and float(line.split()[-1]) > 0
