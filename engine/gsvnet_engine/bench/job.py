@@ -161,6 +161,7 @@ class Bench:
                 name: {target.kind: target.bound, "met": None if value is None else target.met(value)}
                 for name, target in TARGETS.items()
                 for value in [ratios[name]]
+                if self.gpu is None  # they are a CPU's
             },
             "published": {
                 "on": paper.GPU,

@@ -150,6 +150,7 @@ class TestBench:
         assert latency["keyframe"]["count"] == latency["propagate"]["count"] == 10
         assert facts["propagation"][0]["parts"].keys() >= {"flow", "warp", "features", "guide", "filter"}
         assert facts["first_frame_s"][0]["seconds"] == 1.5
+        assert facts["targets"] == {}
         assert {"speed", "cost"} <= set(facts["published"]) and png.stat().st_size > 0
 
     def test_table(self, given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
