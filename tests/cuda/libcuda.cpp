@@ -652,6 +652,21 @@ API int cuGraphExecDestroy(void* executable) {
   return enter("cuGraphExecDestroy", true);
 }
 
+// -- the same by the names that cuda.h gives them, for who asks the loader: libgsvnet
+
+#define ALSO(name, ...) API int name##_v2(__VA_ARGS__) __attribute__((alias(#name)))
+
+ALSO(cuDevicePrimaryCtxRelease, int);
+ALSO(cuCtxPushCurrent, void*);
+ALSO(cuCtxPopCurrent, void**);
+ALSO(cuStreamDestroy, void*);
+ALSO(cuEventDestroy, void*);
+ALSO(cuMemAlloc, uintptr_t*, size_t);
+ALSO(cuMemFree, uintptr_t);
+ALSO(cuMemcpyHtoDAsync, uintptr_t, const void*, size_t, void*);
+ALSO(cuMemcpyDtoHAsync, void*, uintptr_t, size_t, void*);
+ALSO(cuStreamBeginCapture, void*, int);
+
 // -- how cuda-bindings finds all of the above
 
 API int cuGetProcAddress_v2(const char* symbol, void** pointer, int, uint64_t, int* status) {

@@ -6,6 +6,6 @@ void wait(Edge, const cuda::Stream& stream, const cuda::Event& event) { stream.w
 void settle(Edge, const cuda::Event& event) { event.settle(); }
 void drain(Edge, const cuda::Stream& stream) noexcept { stream.drain(); }
 
-size_t doubles() { return 2; }
+size_t count(Double) { return 2; }
 
 }  // namespace gsvnet::tensorrt

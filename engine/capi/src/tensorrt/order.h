@@ -26,7 +26,10 @@ void settle(Edge edge, const cuda::Event& event);
 // The host goes on after all that the stream was given; where the device is lost too.
 void drain(Edge edge, const cuda::Stream& stream) noexcept;
 
-// How many there are of each buffer that is filled while its double is in use: two.
-size_t doubles();
+// Buffers that are filled while their doubles are in use.
+enum class Double { kUpload, kDownload, kState };
+
+// How many there are of each: two.
+size_t count(Double which);
 
 }  // namespace gsvnet::tensorrt

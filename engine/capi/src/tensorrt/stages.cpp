@@ -75,7 +75,7 @@ class Video {
         uploads_(band),
         downloads_(band),
         preparer_(kernels.prepare) {
-    for (size_t i = 0; i < doubles(); ++i) parities_.emplace_back(sizes.grid, classes);
+    for (size_t i = 0; i < count(Double::kState); ++i) parities_.emplace_back(sizes.grid, classes);
     try {
       for (Parity& parity : parities_) try_and_capture(parity);
     } catch (...) {

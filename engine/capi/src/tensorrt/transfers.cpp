@@ -21,12 +21,12 @@ void copy_rows(unsigned char* to, int64_t to_stride, const unsigned char* from, 
     std::memcpy(to + y * to_stride, from + y * from_stride, static_cast<size_t>(row_bytes));
 }
 
-// Two slots of that size or more.
+// Slots of that size or more.
 template <typename Slot>
-void make_room(std::vector<Slot>& slots, size_t size) {
+void make_room(std::vector<Slot>& slots, Double which, size_t size) {
   if (!slots.empty() && slots.front().pinned.size() >= size) return;
   std::vector<Slot> larger;
-  for (size_t i = 0; i < doubles(); ++i) larger.emplace_back(size);
+  for (size_t i = 0; i < count(which); ++i) larger.emplace_back(size);
   slots = std::move(larger);
 }
 
@@ -52,7 +52,7 @@ DevicePlanes Uploads::send(const engine::Picture& picture, const cuda::Stream& s
 
 // Nothing is in use: a push that ends leaves nothing under way.
 void Uploads::reserve(size_t total, size_t row) {
-  make_room(slots_, std::max(band_, row));
+  make_room(slots_, Double::kUpload, std::max(band_, row));
   if (planes_ && planes_->size() >= total) return;
   planes_.reset();
   planes_.emplace(total, "a picture");
@@ -74,7 +74,7 @@ void Uploads::send_plane(const engine::StoredPlane& plane, size_t at, const cuda
 
 void Downloads::fetch(const cuda::DeviceBuffer& labels, const engine::Labels& out, const cuda::Stream& stream) {
   const int64_t height = out.size.height, width = out.size.width;
-  make_room(slots_, std::max(band_, static_cast<size_t>(width)));
+  make_room(slots_, Double::kDownload, std::max(band_, static_cast<size_t>(width)));
   const int64_t most = static_cast<int64_t>(slots_.front().pinned.size()) / width;
   const auto slot = [&](int64_t y) -> const Slot& { return slots_[static_cast<size_t>(y / most) % slots_.size()]; };
   const auto rows = [&](int64_t y) { return std::min(most, height - y); };
