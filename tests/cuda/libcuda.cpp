@@ -101,7 +101,7 @@ struct World {
   bool strict = false;  // priorities are kept to, whoever starves
   std::map<uintptr_t, Memory> memory;
   std::set<Stream*> streams;
-  std::set<Event*> events;
+  std::set<Event*> events, past_events;
   std::set<Graph*> graphs, executables;
   std::set<std::string*> modules;
   int retained = 0;
@@ -399,7 +399,7 @@ API int cuEventDestroy(void* event) {
     for (Stream* stream : every_stream())
       for (Op& op : stream->queue)
         if (op.waits_for == e) violate("an event was destroyed while a stream waits for it");
-    // kept, as the driver keeps it while work refers to it
+    world().past_events.insert(e);  // kept, as the driver keeps it while work refers to it
   }
   return enter("cuEventDestroy", true);
 }
@@ -549,7 +549,8 @@ API int cuModuleLoadData(void** module, const void* image) {
 
 API int cuModuleUnload(void* module) {
   std::lock_guard<std::recursive_mutex> lock(world().mutex);
-  world().modules.erase(static_cast<std::string*>(module));
+  auto* name = static_cast<std::string*>(module);
+  if (world().modules.erase(name)) delete name;
   return enter("cuModuleUnload", true);
 }
 
@@ -688,7 +689,12 @@ API void standin_reset(unsigned seed) {
   w.strict = seed % 4 == 3;
   w.devices = 1, w.major = 8, w.minor = 6, w.name = "Stand-in GPU";
   for (Stream* stream : w.streams) delete stream;
-  w.streams.clear(), w.events.clear(), w.graphs.clear(), w.executables.clear(), w.modules.clear(), w.memory.clear();
+  for (auto* events : {&w.events, &w.past_events})
+    for (Event* event : *events) delete event;
+  for (auto* graphs : {&w.graphs, &w.executables})
+    for (Graph* graph : *graphs) delete graph;
+  for (std::string* module : w.modules) delete module;
+  w.streams.clear(), w.events.clear(), w.past_events.clear(), w.graphs.clear(), w.executables.clear(), w.modules.clear(), w.memory.clear();
   w.legacy = Stream();
   w.retained = 0, w.calls = 0, w.fail_at = -1, w.lost = 0, w.used = 0, w.capacity = SIZE_MAX;
   w.copied.clear(), w.by_name.clear(), w.violations.clear(), w.failed.clear();

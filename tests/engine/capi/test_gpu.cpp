@@ -27,6 +27,15 @@
 #include "sha256.h"
 #include "toy.h"
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define UNDER_ADDRESS_SANITIZER
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__
+#define UNDER_ADDRESS_SANITIZER
+#endif
+
 namespace cuda = gsvnet::cuda;
 namespace engine = gsvnet::engine;
 namespace tensorrt = gsvnet::tensorrt;
@@ -715,7 +724,7 @@ void no_edge_can_be_left_out() {
       {Edge::kRefillAfterUpload, "refill after upload"},     {Edge::kPrepareAfterUpload, "prepare after upload"},
       {Edge::kPrepareAfterOutside, "prepare after outside"}, {Edge::kDownloadAfterLabels, "download after labels"},
       {Edge::kTakeAfterDownload, "take after download"},     {Edge::kReturnAfterFailure, "return after failure"},
-#ifndef __SANITIZE_ADDRESS__  // which would end the process, and rightly
+#ifndef UNDER_ADDRESS_SANITIZER  // which would end the process, and rightly
       {Edge::kFreeAfterWork, "free after work"}
 #endif
   };
