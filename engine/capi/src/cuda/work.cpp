@@ -84,7 +84,7 @@ Kernel::Kernel(const void* image, const char* name) : module_(nothing()) {
 
 void Kernel::launch(const Stream& stream, int64_t width, int64_t height,
                     std::initializer_list<const void*> arguments) const {
-  const auto blocks = [](int64_t threads, int64_t block) { return static_cast<unsigned>((threads + block - 1) / block); };
+  const auto blocks = [](int64_t threads, int block) { return static_cast<unsigned>((threads + block - 1) / block); };
   std::vector<void*> pointers;  // the driver only reads what they point at, and knows no const
   for (const void* argument : arguments) pointers.push_back(const_cast<void*>(argument));
   driver().launch(function_, blocks(width, kBlockColumns), blocks(height, kBlockRows), 1u,

@@ -77,7 +77,8 @@ class TensorRt final : public engine::Backend {
     if (stale) why = "the plan in " + cache_.plans() + " is stale (" + *stale + ")";
     if (stale && road_ == Road::kFunctions && stale->find("road plugin") != std::string::npos)
       command += ", or set options.plugins to the library that it was built with";
-    return engine::backend_error("tensorrt: " + key.bundle + " " + key.signature.graph + ": " + why + ": run " + command);
+    return engine::backend_error("tensorrt: " + key.bundle + " " + key.signature.graph + ": " + why + ": run " +
+                                 command);
   }
 
   const engine::BackendOptions options_;

@@ -1,5 +1,5 @@
-// The kernels of plugins/kernels as machine code of the GPUs that this library was built for. kernels.cpp holds what nvcc
-// made of them; tests link what the stand-in for the driver takes.
+// The kernels of plugins/kernels as machine code of the GPUs that this library was built for. kernels.cpp holds what
+// nvcc made of them; tests link what the stand-in for the driver takes.
 #pragma once
 
 namespace gsvnet::tensorrt {

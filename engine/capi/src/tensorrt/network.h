@@ -11,8 +11,8 @@
 
 namespace gsvnet::tensorrt {
 
-// Never on two streams at once. Throws Error with GSVNET_ERROR_BACKEND, with the runtime's own last words; `where` begins
-// each message. The runtime must outlive it.
+// Never on two streams at once. Throws Error with GSVNET_ERROR_BACKEND, with the runtime's own last words; `where`
+// begins each message. The runtime must outlive it.
 class Network {
  public:
   Network(const Runtime& runtime, std::unique_ptr<Plan> plan, const engine::Signature& expected, std::string where);

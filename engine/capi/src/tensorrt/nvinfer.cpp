@@ -103,8 +103,8 @@ Function* function(const char* name) {
   if (!found) {
     const char* const text = dlerror();
     throw engine::backend_error(std::string("tensorrt: ") + kLibrary + " does not load (" +
-                                (text ? text : "no reason given") + "): install TensorRT " GSVNET_TEXT(NV_TENSORRT_MAJOR) +
-                                " where the loader finds it (docs/c.md, GPU)");
+                                (text ? text : "no reason given") + "): install it where the loader finds it" +
+                                " (docs/c.md, GPU)");
   }
   return reinterpret_cast<Function*>(found);
 }

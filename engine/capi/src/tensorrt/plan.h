@@ -15,7 +15,7 @@ struct Version {
 };
 
 // A plan and its execution context: never on two streams at once. What returns false has failed, and Runtime::last_error
-// says why. The CUDA context that it was made in must be current.
+// says why. The context that it was made in must be current.
 class Plan {
  public:
   virtual ~Plan() = default;

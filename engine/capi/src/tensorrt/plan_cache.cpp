@@ -100,7 +100,7 @@ std::string words(const Json* value) {
 Json PlanKey::json() const {
   Members shapes;
   for (const engine::Named& input : signature.inputs) shapes.emplace_back(input.name, integers(input.shape));
-  for (const engine::Named& constant : signature.constants) shapes.emplace_back(constant.name, integers(constant.shape));
+  for (const engine::Named& value : signature.constants) shapes.emplace_back(value.name, integers(value.shape));
   return object({{"bundle", text(bundle)},
                  {"graph", text(signature.graph)},
                  {"graph_sha256", text(graph_sha256)},
@@ -173,7 +173,8 @@ std::string default_cache() {
 
 std::string sha256_of_file(const std::string& path) {
   const std::optional<std::string> data = read_file(path);
-  if (!data) throw engine::backend_error("tensorrt: " + path + " cannot be read; set options.plugins to a library's path");
+  if (!data)
+    throw engine::backend_error("tensorrt: " + path + " cannot be read; set options.plugins to a library's path");
   return digest_of(*data);
 }
 
