@@ -166,8 +166,8 @@ typedef struct gsvnet_result {
 #define GSVNET_RESULT_INIT {(uint32_t)sizeof(gsvnet_result), 0, 0, 0, 0.0, 0.0, 0.0, 0.0}
 
 /* Segment the video's next frame. All work on it is done when this returns, on a GPU too. `result` may be NULL. The
- * first frame of a size compiles the networks for it (a second or two: gsvnet_warm), or reads their plans; the last three
- * sizes are kept. A frame of another size than the one before is a keyframe. */
+ * first frame of a size compiles the networks for it (a second or two: gsvnet_warm), or reads their plans; the last
+ * three sizes are kept. A frame of another size than the one before is a keyframe. */
 GSVNET_EXPORT gsvnet_status gsvnet_push(gsvnet_engine* engine, const gsvnet_frame* frame, const gsvnet_output* output,
                                         gsvnet_result* result, gsvnet_error* error);
 

@@ -22,8 +22,8 @@ struct Labels {
 
 // A bundle's networks and what one video's propagation starts from, for one set of sizes, wherever its memory lies. Per
 // frame: prepare, then keyframe or propagate, then labels, then tell and commit. When labels returns all work is done;
-// what came before may have left its own under way. What is thrown before commit leaves the state as it was, and nothing
-// under way.
+// what came before may have left its own under way. What is thrown before commit leaves the state as it was, and
+// nothing under way.
 class Stages {
  public:
   virtual ~Stages() = default;

@@ -14,8 +14,8 @@ extern std::atomic<bool> fail_run;   // the next run fails
 
 std::unique_ptr<gsvnet::engine::Backend> make(const gsvnet::engine::BackendOptions& options);
 
-// What its networks compute. A keyframe: the nearest pixel's mixture. Propagated: half of what was, plus what changed; so
-// that a stale state or frames in the wrong order show as other labels.
+// What its networks compute. A keyframe: the nearest pixel's mixture. Propagated: half of what was, plus what changed;
+// so that a stale state or frames in the wrong order show as other labels.
 void keyframe(int64_t classes, gsvnet::engine::Size picture, gsvnet::engine::Size grid, const float* frame,
               float* scores);
 void propagate(int64_t classes, gsvnet::engine::Size grid, const float* current, const float* previous,

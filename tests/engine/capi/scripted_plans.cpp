@@ -11,7 +11,8 @@ standin::Compute standin::compute_of(const std::string& model, const Shapes& inp
     const auto& picture = inputs.at("frame");
     return [=](const Inputs& in, const Outputs& out) {
       const auto& grid = values.at("grid");
-      scripted::keyframe(4, Size{picture[2], picture[3]}, Size{grid[0], grid[1]}, in.at("frame").data(), out.at("scores"));
+      scripted::keyframe(4, Size{picture[2], picture[3]}, Size{grid[0], grid[1]}, in.at("frame").data(),
+                         out.at("scores"));
     };
   }
   if (model != "propagate") throw std::runtime_error("no such model");

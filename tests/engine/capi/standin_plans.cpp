@@ -68,7 +68,7 @@ class StandinPlan final : public gsvnet::tensorrt::Plan {
   }
 
   bool enqueue(void* stream) override {
-    if (addresses_.size() != inputs_.size() + values_.size() + outputs_.size()) return failed("a tensor without an address");
+    if (addresses_.size() != tensors().size()) return failed("a tensor without an address");
     Run& run = run_of(addresses_);
     std::vector<uintptr_t> touched;
     for (const auto& [name, address] : addresses_)
@@ -111,7 +111,8 @@ class StandinPlan final : public gsvnet::tensorrt::Plan {
   // What TensorRT would read for the shape; a wrong one shows as labels that are.
   void check_constant(const void* from, const Shape& values) {
     for (size_t i = 0; i < values.size(); ++i) {
-      const int64_t found = version.major < 9 ? static_cast<const int32_t*>(from)[i] : static_cast<const int64_t*>(from)[i];
+      const bool narrow = version.major < 9;
+      const int64_t found = narrow ? static_cast<const int32_t*>(from)[i] : static_cast<const int64_t*>(from)[i];
       if (found != values[i]) scratch_.clear();
     }
   }

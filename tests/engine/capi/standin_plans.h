@@ -1,5 +1,5 @@
-// A stand-in for TensorRT on the stand-in for the driver (tests/cuda/libcuda.cpp): what a plan reads and writes, it reads
-// and writes when its turn comes on the stream, not when it is called.
+// A stand-in for TensorRT on the stand-in for the driver (tests/cuda/libcuda.cpp): what a plan reads and writes, it
+// reads and writes when its turn comes on the stream, not when it is called.
 //
 // A plan is a line of JSON, {"shapes": {input: sides}, "values": {constant: values}, "outputs": {output: sides}}, and a
 // model: as tests/engine/backends/tensorrt/standin_tensorrt.py makes them.

@@ -4,6 +4,7 @@ The C++ half, without Python and under sanitizers, is test_gpu.cpp.
 """
 
 import ctypes
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -147,8 +148,6 @@ def test_the_shipped_bundle(library: str, built: Callable[[Path, str, int, int],
 def test_a_plan_in_use_is_not_the_next_to_be_dropped(
     library: str, tmp_path: Path, built: Callable[[Path, str, int, int], Path]
 ) -> None:
-    import os
-
     folder = toy_bundle.write(tmp_path / "toy")
     cache = built(folder, "8.6.1", HEIGHT, WIDTH)
     plans = list((cache / "plans").glob("*.plan"))
@@ -171,9 +170,13 @@ def test_stale_in_pythons_words(
             plan.unlink()
     with (
         on_gpu(library, folder, cache) as engine,
-        pytest.raises(c.GsvnetError, match=r"keyframe\.onnx: the plan in .* is stale \((.*)\): run") as caught,
+        pytest.raises(
+            c.GsvnetError, match=r"keyframe\.onnx: the plan in .* is stale \((.*)\): run"
+        ) as caught,
     ):
         engine.call("warm", engine.pointer, WIDTH, HEIGHT)
     assert caught.value.status == 6
     assert "(road plain, now functions; tensorrt TensorRT 8.6.1, now TensorRT 11.4.0)" in str(caught.value)
-    assert f"run gsvnet-engine build {folder} --size {WIDTH}x{HEIGHT} --plan-cache {cache}" in str(caught.value)
+    assert f"run gsvnet-engine build {folder} --size {WIDTH}x{HEIGHT} --plan-cache {cache}" in str(
+        caught.value
+    )

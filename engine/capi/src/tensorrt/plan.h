@@ -14,8 +14,8 @@ struct Version {
   int major, minor, patch;
 };
 
-// A plan and its execution context: never on two streams at once. What returns false has failed, and Runtime::last_error
-// says why. The context that it was made in must be current.
+// A plan and its execution context: never on two streams at once. What returns false has failed, and
+// Runtime::last_error says why. The context that it was made in must be current.
 class Plan {
  public:
   virtual ~Plan() = default;

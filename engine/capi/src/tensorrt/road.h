@@ -11,8 +11,8 @@ namespace gsvnet::tensorrt {
 
 enum class Road { kPlain, kFunctions, kPlugin };
 
-// `plugins`: whether there is a plugin library. Throws Error with GSVNET_ERROR_BACKEND where that TensorRT is too old or
-// does not serve the card.
+// `plugins`: whether there is a plugin library. Throws Error with GSVNET_ERROR_BACKEND where that TensorRT is too old
+// or does not serve the card.
 Road choose_road(const Version& version, cuda::Capability card, bool plugins);
 
 const char* name(Road road);

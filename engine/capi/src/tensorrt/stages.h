@@ -5,7 +5,8 @@
 //   download    labels uint8 ──▶ the caller's, in bands         two pinned buffers
 //
 // S_t and i_t have two buffers each, by the parity of the frame: a step reads one and writes the other, so nothing is
-// copied between steps, and a frame that fails has touched nothing that the next one reads. Scores never leave the device.
+// copied between steps, and a frame that fails has touched nothing that the next one reads. Scores never leave the
+// device.
 #pragma once
 
 #include <memory>

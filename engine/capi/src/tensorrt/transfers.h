@@ -22,8 +22,8 @@ class Uploads {
  public:
   explicit Uploads(size_t band) : band_(band) {}
 
-  // Copies the picture's planes to the device, packed, in the stream's order, and tells where they will lie. The picture
-  // may be written anew when this returns. Nothing of the last one may be in use any more.
+  // Copies the picture's planes to the device, packed, in the stream's order, and tells where they will lie. The
+  // picture may be written anew when this returns. Nothing of the last one may be in use any more.
   DevicePlanes send(const engine::Picture& picture, const cuda::Stream& stream);
 
  private:

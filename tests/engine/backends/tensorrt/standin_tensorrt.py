@@ -2,8 +2,8 @@
 
 It has only names and arguments that the real tensorrt_rtx wheel has too (test_standin.py). A step reads its inputs and
 writes its outputs when its turn comes on the stream, not when it is called; and an execution context has scratch memory
-that two streams may not use at once. A plan is a line of JSON and the model, which libgsvnet's stand-in runs too (tests/
-engine/capi/standin_plans.h).
+that two streams may not use at once. A plan is a line of JSON and the model, which libgsvnet's stand-in runs too
+(tests/engine/capi/standin_plans.h).
 """
 
 import ctypes
