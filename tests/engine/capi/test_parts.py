@@ -101,7 +101,7 @@ def test_roads(probe: Probe) -> None:
     versions = [(8, 5, 3), (8, 6, 1), (9, 3, 0), (10, 0, 1), (10, 4, 0), (10, 5, 0), (10, 6, 0), (10, 7, 0),
                 (10, 8, 0), (10, 10, 0), (10, 16, 1), (11, 1, 0)]  # fmt: skip
     cards = [(3, 7), (5, 0), (6, 1), (7, 0), (7, 5), (8, 6), (9, 0), (10, 0), (12, 0)]
-    questions, expected = [], []
+    questions, expected = list[str](), list[str]()
     for version in versions:
         for card in cards:
             for plugin in (False, True):
