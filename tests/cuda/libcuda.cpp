@@ -31,6 +31,8 @@
 
 #define API extern "C" __attribute__((visibility("default")))
 
+using Address = unsigned long long;  // CUdeviceptr
+
 namespace {
 
 enum : int {
@@ -478,12 +480,15 @@ int copy(const char* name, uintptr_t target, uintptr_t source, size_t size, void
 
 }  // namespace
 
-API int cuMemAlloc(uintptr_t* address, size_t size) {
+API int cuMemAlloc(Address* address, size_t size) {
   ENTER();
-  return allocate(address, size, true);
+  uintptr_t found = 0;
+  const int status = allocate(&found, size, true);
+  if (!status) *address = found;
+  return status;
 }
 
-API int cuMemFree(uintptr_t address) {
+API int cuMemFree(Address address) {
   std::lock_guard<std::recursive_mutex> lock(world().mutex);
   free_memory(address, true);
   return enter("cuMemFree", true);
@@ -503,22 +508,22 @@ API int cuMemFreeHost(void* address) {
   return enter("cuMemFreeHost", true);
 }
 
-API int cuMemcpyHtoDAsync(uintptr_t target, const void* source, size_t size, void* stream) {
+API int cuMemcpyHtoDAsync(Address target, const void* source, size_t size, void* stream) {
   ENTER();
   return copy("HtoD", target, reinterpret_cast<uintptr_t>(source), size, stream);
 }
 
-API int cuMemcpyDtoHAsync(void* target, uintptr_t source, size_t size, void* stream) {
+API int cuMemcpyDtoHAsync(void* target, Address source, size_t size, void* stream) {
   ENTER();
   return copy("DtoH", reinterpret_cast<uintptr_t>(target), source, size, stream);
 }
 
-API int cuMemcpyDtoDAsync(uintptr_t target, uintptr_t source, size_t size, void* stream) {
+API int cuMemcpyDtoDAsync(Address target, Address source, size_t size, void* stream) {
   ENTER();
   return copy("DtoD", target, source, size, stream);
 }
 
-API int cuMemsetD8Async(uintptr_t target, unsigned char value, size_t size, void* stream) {
+API int cuMemsetD8Async(Address target, unsigned char value, size_t size, void* stream) {
   ENTER();
   Op op;
   op.touches = {target};
@@ -529,7 +534,7 @@ API int cuMemsetD8Async(uintptr_t target, unsigned char value, size_t size, void
   return put(stream, std::move(op));
 }
 
-API int cuPointerGetAttribute(void* data, int attribute, uintptr_t address) {
+API int cuPointerGetAttribute(void* data, int attribute, Address address) {
   ENTER();
   Memory* memory = find(address);
   if (!memory || attribute != 2) return kInvalidValue;
@@ -662,10 +667,10 @@ ALSO(cuCtxPushCurrent, void*);
 ALSO(cuCtxPopCurrent, void**);
 ALSO(cuStreamDestroy, void*);
 ALSO(cuEventDestroy, void*);
-ALSO(cuMemAlloc, uintptr_t*, size_t);
-ALSO(cuMemFree, uintptr_t);
-ALSO(cuMemcpyHtoDAsync, uintptr_t, const void*, size_t, void*);
-ALSO(cuMemcpyDtoHAsync, void*, uintptr_t, size_t, void*);
+ALSO(cuMemAlloc, Address*, size_t);
+ALSO(cuMemFree, Address);
+ALSO(cuMemcpyHtoDAsync, Address, const void*, size_t, void*);
+ALSO(cuMemcpyDtoHAsync, void*, Address, size_t, void*);
 ALSO(cuStreamBeginCapture, void*, int);
 
 // -- how cuda-bindings finds all of the above
