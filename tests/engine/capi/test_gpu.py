@@ -5,6 +5,7 @@ The C++ half, without Python and under sanitizers, is test_gpu.cpp.
 
 import ctypes
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from gsvnet_engine.backends.tensorrt.cache import PlanCache
 from gsvnet_engine.backends.tensorrt.options import GpuOptions
 from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.cuda.device import Context, probe
+from gsvnet_engine.errors import BackendError
 from gsvnet_engine.frames import Samples
 from gsvnet_engine.sources.layout import LAYOUTS, frame_of, raw_sizes
 from samples.c import gsvnet_ctypes as c
@@ -26,7 +28,7 @@ from tests import toy_bundle
 from tests.cuda import standin
 from tests.cuda.outside import OutsideArray
 from tests.engine.backends.tensorrt import standin_tensorrt
-from tests.engine.capi.conftest import STREET, Build
+from tests.engine.capi.conftest import REPOSITORY, STREET, Build, configured
 from tests.engine.capi.test_parity import FORMATS, c_frame, patches
 
 HEIGHT, WIDTH = 48, 64
@@ -175,8 +177,24 @@ def test_stale_in_pythons_words(
         ) as caught,
     ):
         engine.call("warm", engine.pointer, WIDTH, HEIGHT)
-    assert caught.value.status == 6
+    assert caught.value.status == BackendError.exit_code
     assert "(road plain, now functions; tensorrt TensorRT 8.6.1, now TensorRT 11.4.0)" in str(caught.value)
     assert f"run gsvnet-engine build {folder} --size {WIDTH}x{HEIGHT} --plan-cache {cache}" in str(
         caught.value
     )
+
+
+def test_with_tensorrts_headers() -> None:
+    """By hand: TENSORRT_ROOT=... pytest. Builds, links nothing of NVIDIA's, and says what a machine without lacks."""
+    root = Path(os.environ.get("TENSORRT_ROOT", "/nowhere"))
+    if not (root / "include/NvInferRuntime.h").is_file():
+        pytest.skip("TENSORRT_ROOT names no folder with include/NvInferRuntime.h")
+    settings = f"TENSORRT_ROOT={root}", f"TENSORRT_INCLUDE_DIR={root / 'include'}", "GSVNET_OPENVINO=OFF"
+    library = configured("test-c-tensorrt", *settings).target("gsvnet", "libgsvnet.so")
+    needed = subprocess.run(["readelf", "-d", library], capture_output=True, text=True, check=True).stdout
+    assert "NEEDED" in needed and not any(name in needed for name in ("nvinfer", "cuda"))
+    header = REPOSITORY / "engine/capi/include/gsvnet.h"
+    subprocess.run([Path(__file__).with_name("symbols.sh"), library, header], check=True)
+    with pytest.raises(c.GsvnetError, match=r"libcuda|libnvinfer|no NVIDIA GPU") as caught:
+        c.Engine(str(library), str(STREET), backend=b"tensorrt")
+    assert caught.value.status == BackendError.exit_code
