@@ -33,6 +33,10 @@ class Options(Sized):
         ("threads", _i32),
         ("backend", _text),
         ("cpu_precision", _text),
+        ("device", _i32),
+        ("reserved", _i32),
+        ("plan_cache", _text),
+        ("plugins", _text),
     )
 
 
@@ -50,6 +54,7 @@ class Frame(Sized):
         ("memory", _i32),
         ("reserved", _i32),
         ("pts_s", _double),
+        ("cuda_stream", ctypes.c_void_p),
     )
 
 

@@ -31,6 +31,8 @@
 
 #define API extern "C" __attribute__((visibility("default")))
 
+using Address = unsigned long long;  // CUdeviceptr
+
 namespace {
 
 enum : int {
@@ -101,7 +103,7 @@ struct World {
   bool strict = false;  // priorities are kept to, whoever starves
   std::map<uintptr_t, Memory> memory;
   std::set<Stream*> streams;
-  std::set<Event*> events;
+  std::set<Event*> events, past_events;
   std::set<Graph*> graphs, executables;
   std::set<std::string*> modules;
   int retained = 0;
@@ -399,7 +401,7 @@ API int cuEventDestroy(void* event) {
     for (Stream* stream : every_stream())
       for (Op& op : stream->queue)
         if (op.waits_for == e) violate("an event was destroyed while a stream waits for it");
-    // kept, as the driver keeps it while work refers to it
+    world().past_events.insert(e);  // kept, as the driver keeps it while work refers to it
   }
   return enter("cuEventDestroy", true);
 }
@@ -478,12 +480,15 @@ int copy(const char* name, uintptr_t target, uintptr_t source, size_t size, void
 
 }  // namespace
 
-API int cuMemAlloc(uintptr_t* address, size_t size) {
+API int cuMemAlloc(Address* address, size_t size) {
   ENTER();
-  return allocate(address, size, true);
+  uintptr_t found = 0;
+  const int status = allocate(&found, size, true);
+  if (!status) *address = found;
+  return status;
 }
 
-API int cuMemFree(uintptr_t address) {
+API int cuMemFree(Address address) {
   std::lock_guard<std::recursive_mutex> lock(world().mutex);
   free_memory(address, true);
   return enter("cuMemFree", true);
@@ -503,22 +508,22 @@ API int cuMemFreeHost(void* address) {
   return enter("cuMemFreeHost", true);
 }
 
-API int cuMemcpyHtoDAsync(uintptr_t target, const void* source, size_t size, void* stream) {
+API int cuMemcpyHtoDAsync(Address target, const void* source, size_t size, void* stream) {
   ENTER();
   return copy("HtoD", target, reinterpret_cast<uintptr_t>(source), size, stream);
 }
 
-API int cuMemcpyDtoHAsync(void* target, uintptr_t source, size_t size, void* stream) {
+API int cuMemcpyDtoHAsync(void* target, Address source, size_t size, void* stream) {
   ENTER();
   return copy("DtoH", reinterpret_cast<uintptr_t>(target), source, size, stream);
 }
 
-API int cuMemcpyDtoDAsync(uintptr_t target, uintptr_t source, size_t size, void* stream) {
+API int cuMemcpyDtoDAsync(Address target, Address source, size_t size, void* stream) {
   ENTER();
   return copy("DtoD", target, source, size, stream);
 }
 
-API int cuMemsetD8Async(uintptr_t target, unsigned char value, size_t size, void* stream) {
+API int cuMemsetD8Async(Address target, unsigned char value, size_t size, void* stream) {
   ENTER();
   Op op;
   op.touches = {target};
@@ -529,7 +534,7 @@ API int cuMemsetD8Async(uintptr_t target, unsigned char value, size_t size, void
   return put(stream, std::move(op));
 }
 
-API int cuPointerGetAttribute(void* data, int attribute, uintptr_t address) {
+API int cuPointerGetAttribute(void* data, int attribute, Address address) {
   ENTER();
   Memory* memory = find(address);
   if (!memory || attribute != 2) return kInvalidValue;
@@ -549,7 +554,8 @@ API int cuModuleLoadData(void** module, const void* image) {
 
 API int cuModuleUnload(void* module) {
   std::lock_guard<std::recursive_mutex> lock(world().mutex);
-  world().modules.erase(static_cast<std::string*>(module));
+  auto* name = static_cast<std::string*>(module);
+  if (world().modules.erase(name)) delete name;
   return enter("cuModuleUnload", true);
 }
 
@@ -652,6 +658,21 @@ API int cuGraphExecDestroy(void* executable) {
   return enter("cuGraphExecDestroy", true);
 }
 
+// -- the same by the names that cuda.h gives them, for who asks the loader: libgsvnet
+
+#define ALSO(name, ...) API int name##_v2(__VA_ARGS__) __attribute__((alias(#name)))
+
+ALSO(cuDevicePrimaryCtxRelease, int);
+ALSO(cuCtxPushCurrent, void*);
+ALSO(cuCtxPopCurrent, void**);
+ALSO(cuStreamDestroy, void*);
+ALSO(cuEventDestroy, void*);
+ALSO(cuMemAlloc, Address*, size_t);
+ALSO(cuMemFree, Address);
+ALSO(cuMemcpyHtoDAsync, Address, const void*, size_t, void*);
+ALSO(cuMemcpyDtoHAsync, void*, Address, size_t, void*);
+ALSO(cuStreamBeginCapture, void*, int);
+
 // -- how cuda-bindings finds all of the above
 
 API int cuGetProcAddress_v2(const char* symbol, void** pointer, int, uint64_t, int* status) {
@@ -673,7 +694,12 @@ API void standin_reset(unsigned seed) {
   w.strict = seed % 4 == 3;
   w.devices = 1, w.major = 8, w.minor = 6, w.name = "Stand-in GPU";
   for (Stream* stream : w.streams) delete stream;
-  w.streams.clear(), w.events.clear(), w.graphs.clear(), w.executables.clear(), w.modules.clear(), w.memory.clear();
+  for (auto* events : {&w.events, &w.past_events})
+    for (Event* event : *events) delete event;
+  for (auto* graphs : {&w.graphs, &w.executables})
+    for (Graph* graph : *graphs) delete graph;
+  for (std::string* module : w.modules) delete module;
+  w.streams.clear(), w.events.clear(), w.past_events.clear(), w.graphs.clear(), w.executables.clear(), w.modules.clear(), w.memory.clear();
   w.legacy = Stream();
   w.retained = 0, w.calls = 0, w.fail_at = -1, w.lost = 0, w.used = 0, w.capacity = SIZE_MAX;
   w.copied.clear(), w.by_name.clear(), w.violations.clear(), w.failed.clear();

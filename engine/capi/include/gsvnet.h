@@ -29,7 +29,8 @@
  * as long as what it sets in the fields unknown here is zero.
  *
  * Global state: none of this library's. OpenVINO keeps its own (one ov::Core, its thread pool) from the first
- * gsvnet_open on to the end of the process; so libgsvnet stays loaded once loaded, whatever dlclose says. */
+ * gsvnet_open on to the end of the process, and so do NVIDIA's driver and TensorRT; so libgsvnet stays loaded once
+ * loaded, whatever dlclose says. */
 #ifndef GSVNET_H
 #define GSVNET_H
 
@@ -75,10 +76,16 @@ typedef struct gsvnet_options {
   uint32_t struct_size;
   int32_t interval;          /* a keyframe every so many frames; 0: the bundle's own */
   int32_t threads;           /* for the networks and the kernels; 0: their own choice */
-  const char* backend;       /* "openvino"; NULL or "auto": the first that works here */
+  const char* backend;       /* "tensorrt", "openvino"; NULL or "auto": the first that works here */
   const char* cpu_precision; /* what float networks are computed in: "f32" (NULL) or "bf16" */
+  /* Of "tensorrt" alone; the others do not look at them. */
+  int32_t device;         /* the GPU's number */
+  int32_t reserved;       /* 0 */
+  const char* plan_cache; /* the folder that gsvnet-engine build --plan-cache filled; NULL: the one that it fills unless
+                             told otherwise, .cache/gsvnet-engine in this user's home folder */
+  const char* plugins;    /* the plugin library that the plans were built with (--plugin); NULL: none */
 } gsvnet_options;
-#define GSVNET_OPTIONS_INIT {(uint32_t)sizeof(gsvnet_options), 0, 0, NULL, NULL}
+#define GSVNET_OPTIONS_INIT {(uint32_t)sizeof(gsvnet_options), 0, 0, NULL, NULL, 0, 0, NULL, NULL}
 
 /* Open the bundle in that folder (or its manifest.json) and check it in full: every graph is read and hashed. Options
  * may be NULL and, like the path, need not outlive the call. *engine is the caller's to close; NULL after an error. */
@@ -107,7 +114,8 @@ enum {
 enum { GSVNET_MATRIX_AUTO = 0, GSVNET_MATRIX_BT601 = 1, GSVNET_MATRIX_BT709 = 2, GSVNET_MATRIX_BT2020 = 3 };
 /* AUTO: limited (16..235). */
 enum { GSVNET_RANGE_AUTO = 0, GSVNET_RANGE_LIMITED = 1, GSVNET_RANGE_FULL = 2 };
-/* CUDA: planes are device pointers of the current context's device. For GPU backends; the others refuse it. */
+/* CUDA: planes are device pointers, in the primary context (the CUDA runtime's own) of options.device. For GPU
+ * backends; the others refuse it. */
 enum { GSVNET_MEMORY_HOST = 0, GSVNET_MEMORY_CUDA = 1 };
 
 /* A picture, upright. The library only reads it, during gsvnet_push only. */
@@ -126,9 +134,11 @@ typedef struct gsvnet_frame {
   int32_t reserved;       /* 0 */
   double pts_s;           /* presentation time in seconds. Where it runs backwards or leaps by more than 0.5, the frame
                              is a keyframe; 0 for every frame where times are not known */
+  void* cuda_stream;      /* GSVNET_MEMORY_CUDA: the CUstream or cudaStream_t whose work so far comes before the planes
+                             are read; NULL: they are ready. Host memory: NULL */
 } gsvnet_frame;
 #define GSVNET_FRAME_INIT \
-  {(uint32_t)sizeof(gsvnet_frame), 0, 0, 0, {NULL, NULL, NULL}, {0, 0, 0}, {0, 0, 0}, 0, 0, 0, 0, 0.0}
+  {(uint32_t)sizeof(gsvnet_frame), 0, 0, 0, {NULL, NULL, NULL}, {0, 0, 0}, {0, 0, 0}, 0, 0, 0, 0, 0.0, NULL}
 
 /* Where the results go: the caller's buffers, apart from the frame's. */
 typedef struct gsvnet_output {
@@ -141,7 +151,8 @@ typedef struct gsvnet_output {
 } gsvnet_output;
 #define GSVNET_OUTPUT_INIT {(uint32_t)sizeof(gsvnet_output), 0, NULL, 0, 0, NULL}
 
-/* What gsvnet_push tells of a frame. Stages that did not run took 0 ms. */
+/* What gsvnet_push tells of a frame. Stages that did not run took 0 ms. On a GPU the first three are told by its own
+ * clock, and labels_ms is the rest of the call. */
 typedef struct gsvnet_result {
   uint32_t struct_size;
   int32_t is_keyframe; /* 1: segmented anew; 0: propagated */
@@ -154,9 +165,9 @@ typedef struct gsvnet_result {
 } gsvnet_result;
 #define GSVNET_RESULT_INIT {(uint32_t)sizeof(gsvnet_result), 0, 0, 0, 0.0, 0.0, 0.0, 0.0}
 
-/* Segment the video's next frame. `result` may be NULL. The first frame of a size compiles the networks for it (a
- * second or two: gsvnet_warm); the last three sizes are kept. A frame of another size than the one before is a
- * keyframe. */
+/* Segment the video's next frame. All work on it is done when this returns, on a GPU too. `result` may be NULL. The
+ * first frame of a size compiles the networks for it (a second or two: gsvnet_warm), or reads their plans; the last
+ * three sizes are kept. A frame of another size than the one before is a keyframe. */
 GSVNET_EXPORT gsvnet_status gsvnet_push(gsvnet_engine* engine, const gsvnet_frame* frame, const gsvnet_output* output,
                                         gsvnet_result* result, gsvnet_error* error);
 
@@ -184,8 +195,8 @@ typedef struct gsvnet_info {
   int32_t reserved;
   const char* name;            /* the bundle's */
   const char* license;         /* of its weights: SPDX */
-  const char* backend;         /* "openvino" */
-  const char* backend_version; /* as the runtime gives it */
+  const char* backend;         /* "tensorrt" or "openvino" */
+  const char* backend_version; /* as the runtime gives it; of "tensorrt" also the GPU */
   const char* cpu_precision;   /* "f32" or "bf16" */
 } gsvnet_info;
 #define GSVNET_INFO_INIT {(uint32_t)sizeof(gsvnet_info), 0, 0, 0, NULL, NULL, NULL, NULL, NULL}

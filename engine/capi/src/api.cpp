@@ -1,6 +1,7 @@
 // The boundary: C in, C++ inside, and nothing thrown out.
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <new>
 
@@ -53,25 +54,36 @@ Engine& alive(Engine* engine) {
   return *engine;
 }
 
-// The size that a caller's struct claims to have. Nothing before this version was smaller.
+// How large a struct was in the version that had it first.
+template <typename Struct>
+constexpr size_t kFirstSize = sizeof(Struct);
+template <>
+constexpr size_t kFirstSize<gsvnet_options> = offsetof(gsvnet_options, device);
+template <>
+constexpr size_t kFirstSize<gsvnet_frame> = offsetof(gsvnet_frame, cuda_stream);
+
+// The size that a caller's struct claims to have.
 template <typename Struct>
 uint32_t checked_size(const Struct* given, const char* name, const char* init) {
   if (!given) throw usage_error(std::string(name) + " is null");
-  if (given->struct_size < sizeof(Struct) || given->struct_size > kLargestStruct)
+  if (given->struct_size < kFirstSize<Struct> || given->struct_size > kLargestStruct)
     throw usage_error(std::string(name) + ".struct_size is " + std::to_string(given->struct_size) +
                       "; start the struct from " + init);
   return given->struct_size;
 }
 
-// A copy of a caller's struct. Fields of a later version that this one does not know must be zero.
+// A copy of a caller's struct. Fields that an earlier version did not know are zero; those of a later version that this
+// one does not know must be.
 template <typename Struct>
 Struct read(const Struct* given, const char* name, const char* init) {
-  const uint32_t size = checked_size(given, name, init);
+  const size_t size = checked_size(given, name, init), known = std::min(size, sizeof(Struct));
   const auto* bytes = reinterpret_cast<const unsigned char*>(given);
-  if (std::any_of(bytes + sizeof(Struct), bytes + size, [](unsigned char byte) { return byte != 0; }))
+  if (std::any_of(bytes + known, bytes + size, [](unsigned char byte) { return byte != 0; }))
     throw usage_error(std::string(name) + " sets fields that libgsvnet " GSVNET_VERSION_TEXT
                                           " does not know; update it, or leave them 0");
-  return *given;
+  Struct value{};
+  std::memcpy(&value, given, known);
+  return value;
 }
 
 // Fills in a caller's struct and leaves what a later version added to it alone.
@@ -95,7 +107,11 @@ gsvnet_status gsvnet_open(const char* bundle, const gsvnet_options* given, gsvne
       options.interval = all.interval;
       options.threads = all.threads;
       if (all.backend) options.backend = all.backend;
-      if (all.cpu_precision) options.cpu_precision = all.cpu_precision;
+      if (all.cpu_precision) options.runtime.cpu_precision = all.cpu_precision;
+      if (all.reserved) throw usage_error("options.reserved must be 0; start options from GSVNET_OPTIONS_INIT");
+      options.runtime.device = all.device;
+      if (all.plan_cache) options.runtime.plan_cache = all.plan_cache;
+      if (all.plugins) options.runtime.plugins = all.plugins;
     }
     *engine = new gsvnet_engine(bundle, options);
   });

@@ -4,7 +4,8 @@
 
 namespace gsvnet::engine {
 
-ChosenBackend choose_backend(const std::string& name, const std::string& cpu_precision) {
+ChosenBackend choose_backend(const std::string& name, const BackendOptions& options) {
+  const std::string& cpu_precision = options.cpu_precision;
   if (cpu_precision != "f32" && cpu_precision != "bf16")
     throw usage_error("options.cpu_precision must be f32 or bf16, not '" + cpu_precision + "'");
   if (backends().empty())
@@ -12,10 +13,10 @@ ChosenBackend choose_backend(const std::string& name, const std::string& cpu_pre
   std::string known = "auto", reasons;
   for (const BackendEntry& entry : backends()) {
     known += std::string(", ") + entry.name;
-    if (name == entry.name) return {name, entry.make(cpu_precision)};
+    if (name == entry.name) return {name, entry.make(options)};
     if (name != "auto") continue;
     try {
-      return {entry.name, entry.make(cpu_precision)};
+      return {entry.name, entry.make(options)};
     } catch (const Error& error) {
       reasons += (reasons.empty() ? "" : "; ") + std::string(error.what());
     }

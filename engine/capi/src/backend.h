@@ -21,8 +21,9 @@ struct Labels {
 };
 
 // A bundle's networks and what one video's propagation starts from, for one set of sizes, wherever its memory lies. Per
-// frame: prepare, then keyframe or propagate, then labels, then commit. Each has done its work when it returns. What is
-// thrown before commit leaves the state as it was.
+// frame: prepare, then keyframe or propagate, then labels, then tell and commit. When labels returns all work is done;
+// what came before may have left its own under way. What is thrown before commit leaves the state as it was, and
+// nothing under way.
 class Stages {
  public:
   virtual ~Stages() = default;
@@ -34,6 +35,8 @@ class Stages {
   virtual void propagate() = 0;
   // S_t -> labels.
   virtual void labels(const Labels& out) = 0;
+  // Where work is left under way: what each stage took, in the place of how long its call took.
+  virtual void tell(gsvnet_result&) {}
   // i_t and S_t become what the next frame starts from.
   virtual void commit() noexcept = 0;
 };
@@ -50,11 +53,18 @@ class Backend {
   virtual std::unique_ptr<Stages> open(const Bundle& bundle, const Sizes& sizes, int32_t threads) = 0;
 };
 
+struct BackendOptions {
+  std::string cpu_precision = "f32";  // or "bf16"
+  // tensorrt's: the GPU's number; the folder of plans ("": the user's own); the plugin library ("": none).
+  int32_t device = 0;
+  std::string plan_cache, plugins;
+};
+
 // How a backend is made: name, and a function that throws Error with GSVNET_ERROR_BACKEND where this machine cannot run
-// it in that precision ("f32" or "bf16").
+// it so.
 struct BackendEntry {
   const char* name;
-  std::unique_ptr<Backend> (*make)(const std::string& cpu_precision);
+  std::unique_ptr<Backend> (*make)(const BackendOptions& options);
 };
 
 // Those that this library was built with, in the order in which "auto" tries them. Tests link a list of their own.
@@ -66,6 +76,6 @@ struct ChosenBackend {
 };
 
 // The backend of that name, or for "auto" the first of backends() that works here.
-ChosenBackend choose_backend(const std::string& name, const std::string& cpu_precision);
+ChosenBackend choose_backend(const std::string& name, const BackendOptions& options);
 
 }  // namespace gsvnet::engine

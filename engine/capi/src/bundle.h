@@ -22,7 +22,9 @@ class Bundle {
 
   // The bytes of a kept graph.
   const std::string& graph(std::string_view name) const;
-  // Its path, for messages.
+  // Its folder, as it was given.
+  const std::string& path() const { return path_; }
+  // A graph's path, for messages.
   std::string where(std::string_view name) const { return path_ + "/" + std::string(name); }
 
   // All sizes for a source of that size. Throws Error with GSVNET_ERROR_INPUT for a shape that no working size suits.

@@ -51,7 +51,7 @@ const Options& checked(const Options& options) {
 
 Engine::Engine(const std::string& bundle, const Options& options)
     : options_(checked(options)),
-      backend_(choose_backend(options.backend, options.cpu_precision)),
+      backend_(choose_backend(options.backend, options.runtime)),
       version_(backend_.backend->version()),
       bundle_(bundle, backend_.backend->graphs()),
       interval_(options.interval ? options.interval : bundle_.manifest().interval) {}
@@ -78,6 +78,7 @@ gsvnet_result Engine::push(const gsvnet_frame& frame, const gsvnet_output& outpu
     ready.stages->labels(labels);
     if (output.counts) count(labels, manifest().classes.size(), output.counts);
   });
+  ready.stages->tell(result);
 
   ready.stages->commit();
   last_ = Step{picture.size, picture.pts_s, result.age};

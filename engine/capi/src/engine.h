@@ -17,7 +17,8 @@ namespace gsvnet::engine {
 
 struct Options {
   int32_t interval = 0, threads = 0;  // 0: the bundle's own; the runtime's choice
-  std::string backend = "auto", cpu_precision = "f32";
+  std::string backend = "auto";
+  BackendOptions runtime;
 };
 
 class Engine {
@@ -34,7 +35,7 @@ class Engine {
   const Manifest& manifest() const { return bundle_.manifest(); }
   const std::string& backend() const { return backend_.name; }
   const std::string& backend_version() const { return version_; }
-  const std::string& cpu_precision() const { return options_.cpu_precision; }
+  const std::string& cpu_precision() const { return options_.runtime.cpu_precision; }
 
  private:
   struct Ready {

@@ -14,7 +14,7 @@ constexpr int64_t kLargestStride = int64_t{1} << 30;  // bytes; so that rows tim
 constexpr int kHdHeight = 720;                        // an untagged picture this high or more is BT.709
 
 // Where component i lies: in which plane, at which sample of a pixel, and how many samples apart.
-struct Component {
+struct Samples {
   int plane, first, step;
 };
 
@@ -23,7 +23,7 @@ struct Format {
   bool yuv;
   int depth, shift;
   int planes;
-  Component components[3];
+  Samples components[3];
 };
 
 constexpr Format kFormats[] = {
@@ -93,6 +93,8 @@ Picture checked_picture(const gsvnet_frame& frame) {
   check_choice("range", frame.range, GSVNET_RANGE_FULL);
   check_choice("memory", frame.memory, GSVNET_MEMORY_CUDA);
   if (frame.reserved) throw input_error("frame.reserved must be 0; start frames from GSVNET_FRAME_INIT");
+  if (frame.cuda_stream && frame.memory != GSVNET_MEMORY_CUDA)
+    throw input_error("frame.cuda_stream must be null for a frame in host memory");
   if (!std::isfinite(frame.pts_s)) throw input_error("frame.pts_s must be a finite number of seconds");
 
   Picture picture;
@@ -102,6 +104,8 @@ Picture checked_picture(const gsvnet_frame& frame) {
   picture.full_range = !format.yuv || frame.range == GSVNET_RANGE_FULL;
   picture.on_cuda = frame.memory == GSVNET_MEMORY_CUDA;
   picture.pts_s = frame.pts_s;
+  picture.stored_planes = format.planes;
+  picture.cuda_stream = frame.cuda_stream;
   picture.matrix = frame.matrix == GSVNET_MATRIX_BT2020  ? Matrix::bt2020
                    : frame.matrix == GSVNET_MATRIX_BT709 ? Matrix::bt709
                    : frame.matrix == GSVNET_MATRIX_BT601 ? Matrix::bt601
@@ -109,11 +113,14 @@ Picture checked_picture(const gsvnet_frame& frame) {
                                                          : Matrix::bt709;
   const int bytes = format.depth > 8 ? 2 : 1;
   for (int i = 0; i < 3; ++i) {
-    const Component& at = format.components[i];
+    const Samples& at = format.components[i];
     const bool halved = format.yuv && i > 0;
     const int32_t rows = halved ? (frame.height + 1) / 2 : frame.height;
     const int32_t columns = halved ? (frame.width + 1) / 2 : frame.width;
-    const int64_t stride = checked_stride(frame, format, at.plane, rows, int64_t{columns} * at.step * bytes);
+    const int64_t row_bytes = int64_t{columns} * at.step * bytes;
+    const int64_t stride = checked_stride(frame, format, at.plane, rows, row_bytes);
+    picture.components[i] = {at.plane, int64_t{at.first} * bytes};
+    picture.stored[at.plane] = {static_cast<const uint8_t*>(frame.planes[at.plane]), stride, rows, row_bytes};
     picture.planes[i] = {static_cast<const uint8_t*>(frame.planes[at.plane]) + at.first * bytes,
                          stride,
                          int64_t{at.step} * bytes,

@@ -206,8 +206,8 @@ class OpenVino final : public HostBackend {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_openvino(const std::string& cpu_precision) {
-  return std::make_unique<OpenVino>(cpu_precision);
+std::unique_ptr<Backend> make_openvino(const BackendOptions& options) {
+  return std::make_unique<OpenVino>(options.cpu_precision);
 }
 
 }  // namespace gsvnet::engine

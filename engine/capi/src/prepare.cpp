@@ -4,12 +4,6 @@
 #include <new>
 
 namespace gsvnet::engine {
-namespace {
-
-// RGB in 0..1 = matrix (samples - offset).
-struct Conversion {
-  float offset[3], matrix[9];
-};
 
 // In double and in this order of operations, as Python does it, then rounded once.
 Conversion conversion(const Picture& picture) {
@@ -39,6 +33,8 @@ Conversion conversion(const Picture& picture) {
   result.offset[1] = result.offset[2] = static_cast<float>(128 * step);
   return result;
 }
+
+namespace {
 
 void prepare(const Picture& picture, int32_t filter, Size size, int32_t threads, float* out) {
   const auto rows = static_cast<int32_t>(size.height), columns = static_cast<int32_t>(size.width);

@@ -6,6 +6,13 @@
 
 namespace gsvnet::engine {
 
+// RGB in 0..1 = matrix (samples - offset).
+struct Conversion {
+  float offset[3], matrix[9];
+};
+
+Conversion conversion(const Picture& picture);
+
 // i_t: out [3,h,w], each cell the mean of the area it covers. `threads` 0: one for each processor.
 void prepare_current(const Picture& picture, Size grid, int32_t threads, float* out);
 

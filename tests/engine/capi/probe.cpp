@@ -4,6 +4,8 @@
 //   json HEX                                           -> "ok" and the value as json.dumps writes it, or "no" and why
 //   wire HEX                                           -> "inside", "outside", or "no" and why
 //   plan SHORT NUM DEN MULTIPLE FIXED_H FIXED_W H W    -> working, keyframe and grid height and width
+//   plan_key HEX                                       -> of a key as JSON: the plan's file name and the key again
+//   road MAJOR MINOR PATCH CARD_MAJOR CARD_MINOR PLUGINS -> TensorRT's road, or "no" and why
 //   keyframe AGE INTERVAL ELAPSED_S SAME_SIZE FORCED   -> 0 or 1
 
 #include <iostream>
@@ -15,6 +17,8 @@
 #include "onnx_wire.h"
 #include "schedule.h"
 #include "sha256.h"
+#include "tensorrt/plan_cache.h"
+#include "tensorrt/road.h"
 
 using namespace gsvnet::engine;
 
@@ -22,6 +26,23 @@ static std::string from_hex(const std::string& hex) {
   std::string data;
   for (size_t i = 0; i + 1 < hex.size(); i += 2) data += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
   return data;
+}
+
+// A key from the JSON that it makes; shapes of two numbers are values.
+static std::string plan_key(const Json& json) {
+  const auto text = [&](const char* name) { return json.find(name)->text; };
+  gsvnet::tensorrt::PlanKey key{text("bundle"), text("graph_sha256"), text("plugin_sha256"), text("tensorrt"),
+                                text("road"),   text("gpu"),          text("precision"),     {},
+                                {}};
+  const auto& card = json.find("capability")->items;
+  key.capability = {static_cast<int>(*card[0].whole()), static_cast<int>(*card[1].whole())};
+  key.signature.graph = text("graph");
+  for (const auto& [name, sides] : json.find("shapes")->members) {
+    Named named{name, {}};
+    for (const Json& side : sides.items) named.shape.push_back(*side.whole());
+    (named.shape.size() == 2 ? key.signature.constants : key.signature.inputs).push_back(named);
+  }
+  return key.stem() + " " + key.json().dump();
 }
 
 static std::string answer(std::istringstream& line) {
@@ -48,6 +69,15 @@ static std::string answer(std::istringstream& line) {
     last.size = {2, 3}, last.pts_s = 10;
     return is_keyframe(&last, same ? last.size : Size{3, 2}, last.pts_s + elapsed_s, interval, forced) ? "1" : "0";
   }
+  if (what == "road") try {
+      gsvnet::tensorrt::Version version{};
+      gsvnet::cuda::Capability card;
+      bool plugins = false;
+      line >> version.major >> version.minor >> version.patch >> card.first >> card.second >> plugins;
+      return gsvnet::tensorrt::name(gsvnet::tensorrt::choose_road(version, card, plugins));
+    } catch (const std::runtime_error& error) {
+      return std::string("no ") + error.what();
+    }
   line >> hex;
   const std::string data = from_hex(hex);
   if (what == "sha256") {
@@ -58,6 +88,7 @@ static std::string answer(std::istringstream& line) {
   }
   try {
     if (what == "json") return "ok " + Json::parse(data).dump();
+    if (what == "plan_key") return plan_key(Json::parse(data));
     if (what == "wire") return has_external_data(data) ? "outside" : "inside";
   } catch (const std::runtime_error& error) {
     return std::string("no ") + error.what();

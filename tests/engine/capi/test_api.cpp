@@ -349,6 +349,28 @@ void outputs_are_checked() {
   refuse([](auto&, auto& r) { r.struct_size = 1; }, "result.struct_size is 1");
 }
 
+// A program compiled against an earlier header works: what it does not know is as if it were zero, and is not read.
+void earlier_structs_are_understood() {
+  Toy toy;
+  const Clip clip(30, 20);
+  gsvnet_frame frame = clip.frame;
+  frame.struct_size = offsetof(gsvnet_frame, cuda_stream);
+  frame.cuda_stream = &frame;
+  CHECK(toy.push(frame) == GSVNET_OK);
+  frame.struct_size -= 1;
+  check_refused(toy.push(frame), toy.error, GSVNET_ERROR_USAGE, "frame.struct_size is 111; start the struct from");
+  gsvnet_options options = GSVNET_OPTIONS_INIT;
+  options.struct_size = offsetof(gsvnet_options, device);
+  options.device = options.reserved = -1;
+  options.plan_cache = options.plugins = reinterpret_cast<const char*>(1);
+  Toy opened("\"source\"", &options);
+  options.struct_size = sizeof options;
+  options.plan_cache = options.plugins = nullptr;
+  gsvnet_engine* engine = nullptr;
+  check_refused(gsvnet_open(toy.folder.path().c_str(), &options, &engine, &toy.error), toy.error, GSVNET_ERROR_USAGE,
+                "options.reserved must be 0");
+}
+
 // A program compiled against a later header works while it leaves what is unknown here zero.
 void later_structs_are_understood() {
   struct Later {
@@ -531,7 +553,8 @@ int main() {
       {"options are checked", options_are_checked},
       {"frames are checked", frames_are_checked},
       {"outputs are checked", outputs_are_checked},
-      {"later structs are understood", later_structs_are_understood},
+      {"earlier structs are understood", earlier_structs_are_understood},
+                  {"later structs are understood", later_structs_are_understood},
       {"long sentences are cut between characters", long_sentences_are_cut_between_characters},
       {"hostile bundles are refused", hostile_bundles_are_refused},
       {"the wrapper throws and closes", the_wrapper_throws_and_closes},

@@ -30,7 +30,7 @@ def run(*command: str | Path, timeout_s: float = 3600, **environment: str) -> st
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["test_parts", "test_api", "test_threads"])
+@pytest.mark.parametrize("name", ["test_parts", "test_api", "test_threads", "test_gpu"])
 def test_address_and_undefined_behaviour(address: Build, name: str) -> None:
     assert ", 0 failed" in run(address.target(name, f"tests/{name}"), UBSAN_OPTIONS="print_stacktrace=1")
 

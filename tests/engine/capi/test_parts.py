@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from gsvnet_engine.backends.tensorrt import generation
+from gsvnet_engine.backends.tensorrt.cache import PlanKey
+from gsvnet_engine.errors import BackendError
 from gsvnet_engine.geometry import Fixed, Geometry, Scaled, ShortSide
 from gsvnet_engine.onnx_wire import has_external_data
 from gsvnet_engine.schedule import Schedule, Step
@@ -60,6 +63,57 @@ def test_schedule(probe: Probe, rng: random.Random) -> None:
         size = (2, 3) if same else (3, 2)
         again = Schedule(interval=interval).is_keyframe(last, size, 10.0 + elapsed_s, forced=forced)
         expected.append(str(int(again)))
+    assert probe(questions) == expected
+
+
+def test_plan_keys(probe: Probe, rng: random.Random) -> None:
+    """File names and keys of plans: libgsvnet finds what Python has built."""
+    keys = []
+    for _ in range(300):
+        grid = rng.randint(1, 300), rng.randint(1, 300)
+        picture: dict[str, tuple[int, ...]] = {
+            "frame": (1, 3, rng.randint(8, 2000), rng.randint(8, 2000)), "grid": grid,
+        }  # fmt: skip
+        step: dict[str, tuple[int, ...]] = {
+            "current": (1, 3, *grid), "previous": (1, 3, *grid), "scores": (1, rng.randint(2, 256), *grid),
+        }  # fmt: skip
+        graph = rng.choice(["keyframe.onnx", "propagate.onnx", "propagate.plain.onnx"])
+        keys.append(
+            PlanKey(
+                bundle=rng.choice(["street", "my street/2.1", "Straße_一", "-", 'a"b\\c']),
+                graph=graph,
+                graph_sha256=rng.randbytes(32).hex(),
+                plugin_sha256=rng.choice(["", rng.randbytes(32).hex()]),
+                tensorrt=f"TensorRT {rng.randint(8, 11)}.{rng.randint(0, 16)}.{rng.randint(0, 9)}",
+                road=rng.choice(["plain", "functions", "plugin"]),
+                capability=(rng.randint(5, 12), rng.randint(0, 9)),
+                gpu=rng.choice(["NVIDIA GeForce RTX 3090", "Tesla T4", "NVIDIA H100 80GB HBM3"]),
+                precision=rng.choice(["fp32", "fp16", "int8"]),
+                shapes=picture if graph == "keyframe.onnx" else step,
+            )
+        )
+    answers = probe([f"plan_key {json.dumps(key.as_json()).encode().hex()}" for key in keys])
+    assert answers == [f"{key.stem} {json.dumps(key.as_json(), sort_keys=True)}" for key in keys]
+
+
+def test_roads(probe: Probe) -> None:
+    """Each TensorRT on each card: the same road, or refused with the same words."""
+    versions = [(8, 5, 3), (8, 6, 1), (9, 3, 0), (10, 0, 1), (10, 4, 0), (10, 5, 0), (10, 6, 0), (10, 7, 0),
+                (10, 8, 0), (10, 10, 0), (10, 16, 1), (11, 1, 0)]  # fmt: skip
+    cards = [(3, 7), (5, 0), (6, 1), (7, 0), (7, 5), (8, 6), (9, 0), (10, 0), (12, 0)]
+    questions, expected = list[str](), list[str]()
+    for version in versions:
+        for card in cards:
+            for plugin in (False, True):
+                numbers = *version, *card, int(plugin)
+                questions.append(f"road {' '.join(map(str, numbers))}")
+                text = ".".join(map(str, version))
+                try:
+                    expected.append(generation.choose(card, {"tensorrt": text}, plugin=plugin).road)
+                except BackendError as error:
+                    reason, colon, _ = str(error).rpartition(": ")  # without how to install Python's
+                    assert colon
+                    expected.append(f"no {reason.rpartition(': this card')[0] or reason}")
     assert probe(questions) == expected
 
 

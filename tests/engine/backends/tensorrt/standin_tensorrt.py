@@ -2,11 +2,12 @@
 
 It has only names and arguments that the real tensorrt_rtx wheel has too (test_standin.py). A step reads its inputs and
 writes its outputs when its turn comes on the stream, not when it is called; and an execution context has scratch memory
-that two streams may not use at once.
+that two streams may not use at once. A plan is a line of JSON and the model, which libgsvnet's stand-in runs too
+(tests/engine/capi/standin_plans.h).
 """
 
 import ctypes
-import pickle
+import json
 from collections.abc import Sequence
 from enum import Enum, IntEnum
 from functools import lru_cache
@@ -221,7 +222,7 @@ class Builder:
                 monitor.step_complete("Building Engine", step)
             monitor.phase_finish("Timing")
             monitor.phase_finish("Building Engine")
-        return pickle.dumps(("plan", network._model, profile._shapes, profile._values))
+        return _plan(network._model, profile._shapes, profile._values)
 
 
 class ICudaEngine:
@@ -259,8 +260,11 @@ class Runtime:
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
         try:
-            kind, model, shapes, values = pickle.loads(serialized_engine)
-            assert kind == "plan"
+            header, _, model = serialized_engine.partition(b"\n")
+            shapes, values = (
+                {name: tuple(sides) for name, sides in json.loads(header)[part].items()}
+                for part in ("shapes", "values")
+            )
         except Exception:
             self._logger.log(ILogger.Severity.ERROR, "the plan was made by another version")
             return None
@@ -357,6 +361,11 @@ class IExecutionContext:
         results = _session(engine._model).run(engine._outputs, self._scratch)
         for name, result in zip(engine._outputs, results, strict=True):
             _array(addresses[name], result.shape, np.float32)[:] = result
+
+
+def _plan(model: bytes, shapes: Any, values: Any) -> bytes:
+    outputs = _output_shapes(model, _frozen(shapes), _frozen(values))
+    return json.dumps({"shapes": shapes, "values": values, "outputs": outputs}).encode() + b"\n" + model
 
 
 def _array(address: int, shape: Shape, dtype: Any) -> NDArray[Any]:
