@@ -172,7 +172,7 @@ class Segmenter:
         from gsvnet_engine.cuda.external import device_array
 
         if not self._backend.on_device:
-            raise UsageError(f"labels stay on a GPU with the backends there alone, not with {self.backend}")
+            raise UsageError(f"labels stay on a GPU with a backend there alone, not with {self.backend}")
         frame = self._as_frame(frame)
         out = device_array(labels)
         if stream is not None:

@@ -254,7 +254,7 @@ class TestOutside:
                 with pytest.raises(UsageError, match="host memory though it says otherwise"):
                     segmenter.push(_Lying((HEIGHT, WIDTH, 3), segmenter))
                 del memory, small
-        with pytest.raises(UsageError, match="with the tensorrt backend alone, not with onnxruntime"):
+        with pytest.raises(UsageError, match="with a backend there alone, not with onnxruntime"):
             Segmenter(folder, backend="onnxruntime").push_into(pictures(1)[0], None)
 
     def test_frames_on_a_gpu_are_not_for_cpus(self, folder: Path) -> None:
