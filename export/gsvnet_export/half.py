@@ -45,6 +45,38 @@ def to_half(model: ModelProto) -> ModelProto:
     return halved
 
 
+def is_half(model: ModelProto) -> bool:
+    """Whether any of its nodes computes in float16."""
+    return any(
+        n.op_type == "Cast" and helper.get_node_attr_value(n, "to") == TensorProto.FLOAT16
+        for n in model.graph.node
+    )
+
+
+def rounding(model: ModelProto) -> ModelProto:
+    """`to_half`'s graph for a CPU without float16 arithmetic, where ONNX Runtime drops casts that undo one another.
+
+    A copy behind each float16 tensor keeps them apart: unoptimised, the graph rounds what a GPU would store, and
+    overflows alike. Sums stay float32, as in tensor cores.
+    """
+    apart = ModelProto()
+    apart.CopyFrom(model)
+    types = {
+        v.name: v.type.tensor_type.elem_type
+        for v in onnx.shape_inference.infer_shapes(apart).graph.value_info
+    }
+    nodes = []
+    for node in apart.graph.node:
+        nodes.append(node)
+        for position, name in enumerate(node.output):
+            if types.get(name) == TensorProto.FLOAT16:
+                node.output[position] = f"{name}.kept"
+                nodes.append(helper.make_node("Identity", [f"{name}.kept"], [name]))
+    del apart.graph.node[:]
+    apart.graph.node.extend(nodes)
+    return apart
+
+
 class _Builder:
     """Nodes one after the other, as they are or in float16; `weights`: the constants made for that, by name."""
 
@@ -80,7 +112,9 @@ class _Builder:
         if node.op_type == "Conv":
             return node.input[1] in self._trained
         # Sizes of a Resize are no data, and nothing half.
-        data = node.input[:1] if node.op_type == "Resize" else [n for n in node.input if n not in self._floats]
+        data = (
+            node.input[:1] if node.op_type == "Resize" else [n for n in node.input if n not in self._floats]
+        )
         return node.op_type in _FOLLOWERS and set(filter(None, data)) <= self._half
 
     def _half_weight(self, name: str) -> str:

@@ -153,14 +153,6 @@ def precisions(backend: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def precision_name(bundle: Bundle, cpu_precision: str) -> str:
-    """ "f32", "bf16"; of an int8 bundle "int8", "int8+bf16"."""
-    own = bundle.manifest.precision
-    if own == "fp32":
-        return cpu_precision
-    return own if cpu_precision == "f32" else f"{own}+{cpu_precision}"
-
-
 def _add(
     options: BenchOptions,
     bundle: Bundle,
@@ -172,7 +164,7 @@ def _add(
     notes: list[str],
 ) -> None:
     """This engine on one bundle in one precision: a variant for each interval, PF by part, the first frame."""
-    name, precision = bundle.manifest.name, precision_name(bundle, cpu_precision)
+    name, precision = bundle.manifest.name, bundle.manifest.computed_in(cpu_precision)
     backend = backends.choose(options.backend, cpu_precision)
     effort = "quick" if options.quick else "full"
     runs = _PROFILED_RUNS[effort]
