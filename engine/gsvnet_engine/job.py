@@ -175,9 +175,7 @@ def run(options: RunOptions, *, say: Callable[[str], None]) -> RunReport:
             manifest=segmenter.bundle.manifest,
         )
         if (segmenter.backend, report.manifest.precision) == ("onnxruntime", "int8"):
-            say(
-                "int8 is slow on ONNX Runtime's CPU provider: OpenVINO is for it (gsvnet-engine[cpu], --backend openvino)"
-            )
+            say("int8 is slow on ONNX Runtime: use --backend openvino (install gsvnet-engine[cpu] for it)")
         for spec, targets in plan:
             if stop.is_set():
                 break

@@ -20,8 +20,7 @@ _FOLLOWERS = {
     "Relu", "Resize", "Sigmoid",
 }  # fmt: skip
 # The flow, in cells, must resolve a hundredth of one: its last convolutions stay float32, as all that samples by it.
-# What stands before no part's name brings φ and its correction together, into S_t.
-_STAYS = re.compile(r"flow/(.*/)?head/|[^/]*$")
+_STAYS = re.compile(r"flow/(.*/)?head/")
 
 
 def to_half(model: ModelProto) -> ModelProto:
@@ -36,7 +35,9 @@ def to_half(model: ModelProto) -> ModelProto:
     builder = _Builder(graph)
     nodes = [made for node in graph.node for made in builder.convert(node)]
     used = {name for node in nodes for name in node.input}
-    kept = [n for n in nodes if n.op_type != "Constant" or n.output[0] in used]
+    outputs = {output.name for output in graph.output}
+    kept = [n for n in nodes if n.op_type not in ("Constant", "Identity") or n.output[0] in used | outputs]
+    used = {name for node in kept for name in node.input}
     weights = [t for t in (*graph.initializer, *builder.weights.values()) if t.name in used]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(kept)
@@ -83,10 +84,10 @@ class _Builder:
     def __init__(self, graph: GraphProto) -> None:
         self.weights: dict[str, TensorProto] = {}
         self._outputs = {output.name for output in graph.output}
-        self._trained = {tensor.name for tensor in graph.initializer}
         self._floats = {
-            name: tensor for name, tensor in _constants(graph) if tensor.data_type == TensorProto.FLOAT
+            n: tensor for n, tensor, _ in _constants(graph) if tensor.data_type == TensorProto.FLOAT
         }
+        self._trained = {name for name, _, trained in _constants(graph) if trained}
         self._half: set[str] = set()  # tensors that are float16 already
         self._cast: set[str] = set()  # casts that are there
 
@@ -137,10 +138,12 @@ class _Builder:
             yield helper.make_node("Cast", [source], [name], f"{node.name}/Cast.{len(self._cast)}", to=to)
 
 
-def _constants(graph: GraphProto) -> Iterator[tuple[str, TensorProto]]:
-    """(name, value) of initialisers and Constant nodes."""
-    for tensor in graph.initializer:
-        yield tensor.name, tensor
+def _constants(graph: GraphProto) -> Iterator[tuple[str, TensorProto, bool]]:
+    """(name, value, whether that is an initialiser) of these and of Constant nodes; equal ones are one, by Identity."""
+    found = {tensor.name: (tensor, True) for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant":
-            yield node.output[0], node.attribute[0].t
+            found[node.output[0]] = node.attribute[0].t, False
+        elif node.op_type == "Identity" and node.input[0] in found:
+            found[node.output[0]] = found[node.input[0]]
+    return ((name, *value) for name, value in found.items())
