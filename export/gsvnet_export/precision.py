@@ -147,13 +147,13 @@ def _quantised(
         nonlocal frames
         for frame in material.calibration():
             frames += 1
-            yield _feed(frame, geometry)
+            yield feed(frame, geometry)
 
     say("calibrating on pictures of the training split and its clips")
     seen = quantise.observe(keyframe, feeds())
     say(f"measuring {len(quantise.convolutions(keyframe))} convolutions, each quantised alone")
     pictures = [material.held_out[i][0] for i in _spread(material.held_out, SENSITIVITY_STILLS)]
-    errors = sensitivity(keyframe, seen, [_feed(Frame.from_rgb(picture), geometry) for picture in pictures])
+    errors = sensitivity(keyframe, seen, [feed(Frame.from_rgb(picture), geometry) for picture in pictures])
     left = sensitive(errors)
     sources = ["pictures of the training split", *(f"clip {clip.stem}" for clip in material.clips)]
     record = {
@@ -222,7 +222,7 @@ class _Side:
 
     def labels(self, frames: Sequence[Frame], geometry: Geometry) -> list[Labels]:
         """Labels [H,W] of each: the first is a keyframe, the others are propagated."""
-        scores: Float32 = self._keyframe.run(None, _feed(frames[0], geometry))[0]
+        scores: Float32 = self._keyframe.run(None, feed(frames[0], geometry))[0]
         found = [upsample_labels(scores[0], frames[0].height, frames[0].width)]
         grid = geometry.plan(frames[0].height, frames[0].width).grid
         previous = prepare.current(frames[0], grid)
@@ -256,7 +256,7 @@ def _session(model: ModelProto) -> Any:
     )
 
 
-def _feed(frame: Frame, geometry: Geometry) -> Feed:
+def feed(frame: Frame, geometry: Geometry) -> Feed:
     """keyframe.onnx's inputs for a frame, as the engine prepares them."""
     sizes = geometry.plan(frame.height, frame.width)
     return {"frame": prepare.keyframe(frame, sizes.keyframe), "grid": np.array(sizes.grid, np.int64)}

@@ -98,7 +98,7 @@ def keyframe(graphs: dict[str, ModelProto], material: Material) -> ModelProto:
 
 
 def observed(graphs: dict[str, ModelProto], material: Material) -> "quantise.TensorsData":
-    feeds = (precision._feed(frame, GEOMETRY) for frame in material.calibration())
+    feeds = (precision.feed(frame, GEOMETRY) for frame in material.calibration())
     return quantise.observe(graphs["keyframe.onnx"], feeds)
 
 
