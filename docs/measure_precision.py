@@ -66,7 +66,8 @@ def _variant(model: ModelProto, seen: Any, *, signed: bool) -> ModelProto:
     )
     quantiser.quantize_model()
     quantiser.model.topological_sort()
-    return quantiser.model.model
+    made: ModelProto = quantiser.model.model
+    return made
 
 
 def times_ms(

@@ -1,11 +1,12 @@
 """Graphs in float16: which tensors are, which never, and that the float32 outside is not rounded on its way."""
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from gsvnet_engine.bundle import GRAPHS, KEYFRAME, Bundle
@@ -78,7 +79,7 @@ def test_nothing_else_is_rounded(halved: tuple[ModelProto, ModelProto]) -> None:
     assert half.to_half(model).SerializeToString() == result.SerializeToString()
 
 
-def test_scores_are_near(tmp_path: Path) -> None:
+def test_scores_are_near() -> None:
     bundle = Bundle.open("street")
     model = onnx.load_from_string(bundle.graph(KEYFRAME))
     rng = np.random.default_rng(0)
@@ -98,13 +99,13 @@ def test_scores_are_near(tmp_path: Path) -> None:
     )  # activations are rounded too, where ONNX Runtime alone would not
 
 
-def run(model: ModelProto, feed: dict[str, np.ndarray], *, exact: bool) -> np.ndarray:
+def run(model: ModelProto, feed: dict[str, NDArray[Any]], *, exact: bool) -> NDArray[Any]:
     options = onnxruntime.SessionOptions()
     if exact:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
-    output: np.ndarray = session.run(None, feed)[0]
+    output: NDArray[Any] = session.run(None, feed)[0]
     return output
 
 

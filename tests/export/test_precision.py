@@ -3,10 +3,12 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, numpy_helper
 from torch import Tensor, nn
 
@@ -24,6 +26,7 @@ from tests.export.datasets import write_clip
 
 CLASSES = ("Road", "Sky", "Car", "Tree")
 GEOMETRY = Geometry(working="source", keyframe=Scaled((1, 2), 8))
+Lowered = tuple[str, dict[str, ModelProto], dict[str, Any]]  # precision, graphs, record
 ROUGH = "rough/Conv"  # the convolution that int8 must hurt
 
 
@@ -82,9 +85,7 @@ def picture(number: int) -> tuple[Image, Labels]:
 
 
 @pytest.fixture(scope="module", params=["fp16", "int8"])
-def lowered(
-    request: pytest.FixtureRequest, graphs: dict[str, ModelProto], material: Material
-) -> tuple[str, dict[str, ModelProto], dict[str, object]]:
+def lowered(request: pytest.FixtureRequest, graphs: dict[str, ModelProto], material: Material) -> Lowered:
     """(precision, graphs, record); whatever it costs is allowed here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(precision, "check", lambda *_: None)
@@ -97,7 +98,7 @@ def keyframe(graphs: dict[str, ModelProto], material: Material) -> ModelProto:
     return quantise.quantise(graphs["keyframe.onnx"], observed(graphs, material))
 
 
-def observed(graphs: dict[str, ModelProto], material: Material) -> "quantise.TensorsData":
+def observed(graphs: dict[str, ModelProto], material: Material) -> Any:
     feeds = (precision.feed(frame, GEOMETRY) for frame in material.calibration())
     return quantise.observe(graphs["keyframe.onnx"], feeds)
 
@@ -158,7 +159,7 @@ class TestScheme:
         assert node.input[1] in constants(left) and producers(left)[node.input[0]].op_type == "Mul"
 
 
-def constants(model: ModelProto) -> dict[str, np.ndarray]:
+def constants(model: ModelProto) -> dict[str, NDArray[Any]]:
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
@@ -175,9 +176,7 @@ class TestSensitivity:
         assert precision.sensitive(dict.fromkeys("abcdefghijk", 1.0)) == []
         assert precision.sensitive({"a": 0.0}) == []
 
-    def test_the_worst_is_found_and_left(
-        self, lowered: tuple[str, dict[str, ModelProto], dict[str, object]]
-    ) -> None:
+    def test_the_worst_is_found_and_left(self, lowered: Lowered) -> None:
         name, graphs, record = lowered
         if name == "fp16":
             assert set(record) == {"held_out"}
@@ -194,9 +193,7 @@ class TestSensitivity:
 
 
 class TestConversion:
-    def test_int8_leaves_pf_alone(
-        self, lowered: tuple[str, dict[str, ModelProto], dict[str, object]], graphs: dict[str, ModelProto]
-    ) -> None:
+    def test_int8_leaves_pf_alone(self, lowered: Lowered, graphs: dict[str, ModelProto]) -> None:
         name, result, _ = lowered
         same = {n for n in graphs if result[n].SerializeToString() == graphs[n].SerializeToString()}
         labels = {"labels.onnx", "labels.plain.onnx"}
@@ -204,7 +201,7 @@ class TestConversion:
 
     def test_again_the_same_bytes(
         self,
-        lowered: tuple[str, dict[str, ModelProto], dict[str, object]],
+        lowered: Lowered,
         graphs: dict[str, ModelProto],
         material: Material,
         monkeypatch: pytest.MonkeyPatch,
@@ -219,7 +216,7 @@ class TestConversion:
 
     @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
     def test_runtimes_run_it(
-        self, lowered: tuple[str, dict[str, ModelProto], dict[str, object]],
+        self, lowered: Lowered,
         graphs: dict[str, ModelProto], tmp_path: Path, backend: str,
     ) -> None:  # fmt: skip
         """An interval of frames, labelled nearly as the float graphs do."""
@@ -231,7 +228,7 @@ class TestConversion:
         assert len(np.unique(found[0])) > 1 and np.mean(found[0] == found[1]) > 0.9
 
     def test_the_manifest_says_how(
-        self, lowered: tuple[str, dict[str, ModelProto], dict[str, object]],
+        self, lowered: Lowered,
         tmp_path: Path, capsys: pytest.CaptureFixture[str],
     ) -> None:  # fmt: skip
         name, result, record = lowered
@@ -245,7 +242,7 @@ class TestConversion:
         assert json.loads(capsys.readouterr().out)["conversion"] == record
 
 
-def write(folder: Path, name: str, graphs: dict[str, ModelProto], record: dict[str, object] | None) -> Bundle:
+def write(folder: Path, name: str, graphs: dict[str, ModelProto], record: dict[str, Any] | None) -> Bundle:
     options = ExportOptions(name="tiny", geometry=GEOMETRY, license="CC0-1.0", precision=name)
     classes = [{"name": name, "color": [0, 0, index]} for index, name in enumerate(CLASSES)]
     return write_bundle(folder, graphs, classes, [], None, options, record)
