@@ -112,11 +112,13 @@ class _Builder:
             return False
         if node.op_type == "Conv":
             return node.input[1] in self._trained
-        # Sizes of a Resize are no data, and nothing half.
-        data = (
-            node.input[:1] if node.op_type == "Resize" else [n for n in node.input if n not in self._floats]
-        )
-        return node.op_type in _FOLLOWERS and set(filter(None, data)) <= self._half
+        if (
+            node.op_type not in _FOLLOWERS or "/" not in node.name
+        ):  # of no part: it adds φ's correction, for S_t
+            return False
+        inputs = node.input[:1] if node.op_type == "Resize" else node.input  # a Resize's sizes are no data
+        data = set(filter(None, inputs)) - self._floats.keys()
+        return bool(data) and data <= self._half
 
     def _half_weight(self, name: str) -> str:
         half = f"{name}.half"
