@@ -60,7 +60,8 @@ def quantise(
 ) -> ModelProto:
     """The same graph with QDQ pairs, scaled by what `observe` saw.
 
-    left: convolutions whose weights and input stay float32. only: quantise these nodes and nothing else.
+    left: convolutions that stay float32 (an input that others quantise too reaches them rounded). only: quantise
+    these nodes and nothing else.
     """
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
