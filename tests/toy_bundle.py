@@ -66,6 +66,24 @@ def replace_graph(folder: Path, name: str, data: bytes) -> None:
     (folder / "manifest.json").write_text(json.dumps(content))
 
 
+def lower(folder: Path, precision: str) -> Path:
+    """The same bundle in "fp16" or "int8", its graphs as `export` makes them."""
+    from gsvnet_export import half, quantise
+
+    for name in ("keyframe.onnx", "propagate.onnx", "propagate.plain.onnx"):
+        model = onnx.load(folder / name)
+        if precision == "fp16":
+            replace_graph(folder, name, half.to_half(model).SerializeToString())
+        elif name == "keyframe.onnx":
+            frames = np.random.default_rng(1).random((4, 1, 3, 24, 32), np.float32)
+            seen = quantise.observe(model, [{"frame": f, "grid": np.array([6, 8])} for f in frames])
+            replace_graph(folder, name, quantise.quantise(model, seen).SerializeToString())
+    content = json.loads((folder / "manifest.json").read_text())
+    content |= {"precision": precision, "conversion": {"held_out": {"pictures": "none"}}}
+    (folder / "manifest.json").write_text(json.dumps(content))
+    return folder
+
+
 def keyframe_scores(frame: Float32, grid: tuple[int, int]) -> Float32:
     """frame [1,3,H',W'] -> scores [1,C,h,w]."""
     return _resize(_mix(_KEY, frame) + _BIAS[None, :, None, None], grid)

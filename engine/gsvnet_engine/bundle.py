@@ -93,7 +93,8 @@ class Familiarity:
 class Manifest:
     """manifest.json, format version 1.
 
-    `graphs`: file name -> sha256; `license`: SPDX; `accuracy`: free form but for what `interval_accuracy` reads.
+    `graphs`: file name -> sha256; `license`: SPDX; `accuracy`: free form but for what `interval_accuracy` reads;
+    `conversion`: free form, how graphs of a precision below fp32 came about and what that cost (empty: not stated).
     """
 
     format_version: int
@@ -102,6 +103,7 @@ class Manifest:
     working_size: WorkingSize
     keyframe_size: KeyframeSize
     precision: str
+    conversion: Mapping[str, Any]
     interval: int
     license: str
     trained_on: tuple[str, ...]
@@ -114,6 +116,12 @@ class Manifest:
     @property
     def geometry(self) -> Geometry:
         return Geometry(working=self.working_size, keyframe=self.keyframe_size)
+
+    def computed_in(self, precision: str) -> str:
+        """By a backend that computes float graphs in that: "f32", "bf16"; of an int8 bundle "int8", "int8+bf16"."""
+        if self.precision == "fp32":
+            return precision
+        return self.precision if precision == "f32" else f"{self.precision}+{precision}"
 
 
 @dataclass(frozen=True)
@@ -212,6 +220,7 @@ def read_manifest(path: Path) -> Manifest:
         working_size=_working_size(top),
         keyframe_size=_keyframe_size(top.object("keyframe_size")),
         precision=top.choice("precision", PRECISIONS),
+        conversion=top.object("conversion").mapping() if "conversion" in top.mapping() else {},
         interval=top.integer("interval", 1, _LONGEST_INTERVAL),
         license=top.text("license"),
         trained_on=tuple(item.whole_text() for item in top.array("trained_on", 0, 1000)),

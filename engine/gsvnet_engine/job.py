@@ -174,6 +174,8 @@ def run(options: RunOptions, *, say: Callable[[str], None]) -> RunReport:
             interval=segmenter.interval,
             manifest=segmenter.bundle.manifest,
         )
+        if (segmenter.backend, report.manifest.precision) == ("onnxruntime", "int8"):
+            say("int8 is slow on ONNX Runtime: use --backend openvino (install gsvnet-engine[cpu] for it)")
         for spec, targets in plan:
             if stop.is_set():
                 break

@@ -17,7 +17,7 @@ from torch import nn
 from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.errors import InputError, OutputError
 from gsvnet_engine.geometry import Fixed, Geometry
-from gsvnet_export import onnx_graphs, verify
+from gsvnet_export import onnx_graphs, precision, verify
 from gsvnet_export.cost import count_macs, count_parameters
 from gsvnet_export.networks import Propagation, build_keyframe
 from gsvnet_export.networks.layers import load_matching
@@ -32,6 +32,7 @@ class ExportOptions:
     name: str
     geometry: Geometry
     license: str  # SPDX
+    precision: str = "fp32"  # one of gsvnet_engine.bundle.PRECISIONS
     interval: int = 4
     accuracy: dict[str, Any] | None = None
     familiarity: dict[str, Any] | None = None  # as `evaluate --familiarity` measures it
@@ -58,18 +59,28 @@ def load_propagation(path: Path) -> tuple[Propagation, dict[str, Any]]:
     return network.eval(), config
 
 
+def open_material(keyframe_checkpoint: Path, root: Path) -> precision.Material:
+    """The data at `root`, read as the data set that the checkpoint was trained on."""
+    _, config = load_keyframe(keyframe_checkpoint)
+    return precision.Material.open(config["data"]["dataset"], root)
+
+
 def export_bundle(
     keyframe_checkpoint: Path,
     propagation_checkpoint: Path,
     folder: Path,
     options: ExportOptions,
     *,
+    material: precision.Material | None = None,
     force: bool = False,
+    say: precision.Say = lambda note: None,
 ) -> tuple[Bundle, verify.Measured]:
     """Build, verify, write; returns the opened bundle and what verification measured.
 
-    A bundle that fails verification is not written (BundleError); an existing folder only with `force`, and then files
-    that export does not make (model card, licence) stay. The same checkpoints and versions give the same bytes.
+    `material`: what a precision below fp32 is calibrated and judged on; `say` hears what that is at.
+    A bundle that fails verification or judgement is not written (BundleError); an existing folder only with `force`,
+    and then files that export does not make (model card, licence) stay. The same checkpoints, data and versions give
+    the same bytes.
     """
     if (folder / "manifest.json").exists() and not force:
         raise OutputError(f"{folder}: holds a bundle already; add --force, or name another folder")
@@ -81,11 +92,18 @@ def export_bundle(
             f"{propagation_checkpoint}: propagates {propagation.config.classes} classes, but {keyframe_checkpoint} "
             f"segments {len(classes)}; train both on the same classes"
         )
+    if material is not None and list(material.classes) != [c["name"] for c in classes]:
+        raise InputError(f"--data: its classes are not those that {keyframe_checkpoint} was trained on")
     graphs = onnx_graphs.build_graphs(keyframe, propagation, len(classes))
     measured = verify.verify(graphs, keyframe, propagation)
+    conversion = None
+    if options.precision != "fp32":
+        if material is None:
+            raise ValueError(f"precision {options.precision} needs material")
+        graphs, conversion = precision.convert(graphs, options.precision, material, options.geometry, say)
     sources = keyframe_config["data"]["sources"] + propagation_config["data"]["sources"]
     cost = _cost(keyframe, propagation, len(classes), options)
-    return write_bundle(folder, graphs, classes, sources, cost, options), measured
+    return write_bundle(folder, graphs, classes, sources, cost, options, conversion), measured
 
 
 def write_bundle(
@@ -95,15 +113,20 @@ def write_bundle(
     sources: list[str],
     cost: dict[str, Any] | None,
     options: ExportOptions,
+    conversion: dict[str, Any] | None = None,
 ) -> Bundle:
-    """Write graphs, by file name, with their manifest; returns the opened bundle. Nothing is verified here."""
+    """Write graphs, by file name, with their manifest; returns the opened bundle. Nothing is verified here.
+
+    `conversion`: how graphs of a precision below fp32 came about, and what that cost.
+    """
     payload = {name: model.SerializeToString() for name, model in graphs.items()}
     manifest = {
         "format_version": 1,
         "name": options.name,
         "classes": classes,
         **size_rules(options.geometry),
-        "precision": "fp32",
+        "precision": options.precision,
+        **({} if conversion is None else {"conversion": conversion}),
         "interval": options.interval,
         **({} if options.familiarity is None else {"familiarity": options.familiarity}),
         "license": options.license,

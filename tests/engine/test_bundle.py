@@ -173,6 +173,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
         'precision: must be one of fp32, fp16, int8, not "fp8"',
     ),
     "precision a list": (put("precision", value=[]), "precision: must be one of"),
+    "conversion a list": (put("conversion", value=[]), "conversion: must be an object"),
     "interval zero": (put("interval", value=0), "interval: must be a whole number in 1..1000"),
     "no licence": (drop("license"), "lacks 'license'"),
     "trained on text": (put("trained_on", value="CamVid"), "trained_on: must be a list"),

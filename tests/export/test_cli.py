@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gsvnet_engine.cli import main
+from gsvnet_export import precision
 from tests.export.datasets import write_camvid, write_clip
 
 
@@ -50,6 +51,19 @@ def test_from_data_to_bundle(root: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert main([*again, str(other)]) == 3
     assert "is not what `evaluate --familiarity" in capsys.readouterr().err
 
+    lower = ["export", *checkpoints, "-o", str(tmp_path / "half"), *sizes, "--precision", "fp16"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("GSVNET_DATA", raising=False)
+        assert main(lower) == 2
+        assert "--data or GSVNET_DATA" in capsys.readouterr().err
+        patch.setitem(precision.LIMITS, "fp16", precision.Limit(points=-100, agreement=0))
+        assert main([*lower, "--data", str(root)]) == 4
+        assert "nothing was written" in capsys.readouterr().err and not (tmp_path / "half").exists()
+        patch.setitem(precision.LIMITS, "fp16", precision.Limit(points=100, agreement=0))
+        assert main([*lower, "--data", str(root), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["precision"] == "fp16" and report["conversion"]["held_out"]["agreement"] > 90
+
 
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
@@ -78,6 +92,7 @@ def test_from_data_to_bundle(root: Path, tmp_path: Path, capsys: pytest.CaptureF
                 ["--short-side", "100000"],
                 ["--keyframe-scale", "9/1"],
                 ["--license", ""],
+                ["--precision", "fp8"],
                 ["-o", "/"],
             )
         ),

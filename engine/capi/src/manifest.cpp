@@ -276,6 +276,7 @@ Manifest read_manifest(const std::string& where, std::string_view data) {
   manifest.working_size = read_working_size(top);
   manifest.keyframe_size = read_keyframe_size(top.object("keyframe_size"));
   manifest.precision = top.choice("precision", {"fp32", "fp16", "int8"});
+  if (top.has("conversion")) top.object("conversion");
   manifest.interval = static_cast<int32_t>(top.integer("interval", 1, kLongestInterval));
   manifest.license = top.text("license");
   for (const Reader& item : top.array("trained_on", 0, 1000)) item.whole_text();

@@ -247,14 +247,6 @@ def precisions(backend: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def precision_name(bundle: Bundle, cpu_precision: str) -> str:
-    """ "f32", "bf16"; of an int8 bundle "int8", "int8+bf16"."""
-    own = bundle.manifest.precision
-    if own == "fp32":
-        return cpu_precision
-    return own if cpu_precision == "f32" else f"{own}+{cpu_precision}"
-
-
 class _Job:
     """What is being put together: sides to alternate, and what is measured beside them."""
 
@@ -268,7 +260,7 @@ class _Job:
     def add(self, bundle: Bundle, cpu_precision: str, stack: ExitStack) -> None:
         """One bundle in one precision: a variant for each interval, PF by part, the first frame."""
         options = self._options
-        name, precision = bundle.manifest.name, precision_name(bundle, cpu_precision)
+        name, precision = bundle.manifest.name, bundle.manifest.computed_in(cpu_precision)
         segmenter = stack.enter_context(
             Segmenter(
                 bundle,

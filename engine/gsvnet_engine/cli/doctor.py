@@ -69,12 +69,12 @@ def check_backend(name: str) -> Check:
 
         backends.open_backend(name, "f32")
         if name != "openvino":
-            return "f32 on the CPU"
+            return "f32 on the CPU (int8 bundles run, slowly: OpenVINO is for them)"
         try:
             backends.open_backend(name, "bf16")
         except BackendError:
-            return "f32 on the CPU (this processor has no bf16)"
-        return "f32 and bf16 on the CPU"
+            return "f32 and int8 on the CPU (this processor has no bf16)"
+        return "f32, bf16 and int8 on the CPU"
 
     return _check(name, find, "")
 

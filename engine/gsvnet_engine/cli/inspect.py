@@ -72,6 +72,7 @@ def describe(bundle: "Bundle", size: "Size | None") -> dict[str, Any]:
             "grid": list(sizes.grid),
         },
         "precision": manifest.precision,
+        "conversion": dict(manifest.conversion),
         "interval": manifest.interval,
         "cost": _cost(bundle, at),
         "trained_on": list(manifest.trained_on),
@@ -126,6 +127,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     yield f"{facts['name']}  ({facts['path']})"
     yield f"licence     {facts['license']}: {facts['license_meaning']}"
     yield f"precision   {facts['precision']}"
+    yield from _nested(facts["conversion"], "  ")
     yield f"interval    a keyframe every {facts['interval']} frames, unless told otherwise"
     sizes = {name: "x".join(map(str, size)) for name, size in facts["sizes"].items()}
     yield "sizes       " + ", ".join(f"{name} {size}" for name, size in sizes.items())

@@ -108,7 +108,11 @@ def plan(options: EvaluateOptions, say: Callable[[str], None]) -> list[Subject]:
         names = list(options.bundles)
     runtimes = _runtimes(options, say)
     return [
-        Subject(bundle=bundle, runtime=runtime, by={"bundle": name, **by})
+        Subject(
+            bundle=bundle,
+            runtime=runtime,
+            by={"bundle": name, **by, "precision": bundle.manifest.computed_in(by["precision"])},
+        )
         for bundle, name in zip(opened, names, strict=True)
         for runtime, by in runtimes
     ]

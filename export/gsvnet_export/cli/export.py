@@ -44,13 +44,34 @@ def command(
     familiarity: Annotated[
         Path | None, typer.Option(help="What `evaluate --familiarity ... --json` printed, as a file.")
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32; fp16: convolutions in float16; int8: the keyframe network quantised, PF in float32. "
+            "Below fp32, --data is needed, and what loses too much is refused."
+        ),
+    ] = "fp32",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="GSVNET_DATA",
+            help="What the keyframe network was trained on: its train split calibrates, the slice held out judges.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the bundle in an existing folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Export checkpoints to a bundle. It is verified (torch against ONNX Runtime) before it is written."""
-    from gsvnet_engine.errors import InputError
-    from gsvnet_export.bundles import ExportOptions, export_bundle
+    from gsvnet_engine.bundle import PRECISIONS
+    from gsvnet_engine.errors import InputError, UsageError
+    from gsvnet_export.bundles import ExportOptions, export_bundle, open_material
 
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision {precision}: there are {', '.join(PRECISIONS)}")
+    if precision != "fp32" and data is None:
+        raise UsageError(
+            f"--precision {precision} is judged on real pictures: name the training data with --data or GSVNET_DATA"
+        )
     sizes = geometry(short_side, keyframe_scale)
     surveyed = _json_of(familiarity)
     try:
@@ -61,17 +82,43 @@ def command(
         name=bundle_name(name, output),
         geometry=sizes,
         license=line_of_text("--license", license_id),
+        precision=precision,
         interval=interval,
         accuracy=_json_of(accuracy),
         familiarity=rule,
     )
-    bundle, measured = export_bundle(keyframe, propagation, output, options, force=force)
+    material = open_material(keyframe, data) if data is not None and precision != "fp32" else None
+    bundle, measured = export_bundle(
+        keyframe,
+        propagation,
+        output,
+        options,
+        material=material,
+        force=force,
+        say=lambda note: print(note, file=sys.stderr, flush=True),
+    )
+    conversion = dict(bundle.manifest.conversion)
     size = sum(path.stat().st_size for path in output.glob("*.onnx"))
     if as_json:
-        print(json.dumps({"bundle": str(bundle.path), "bytes": size, "verified": vars(measured)}))
+        facts = {"bundle": str(bundle.path), "bytes": size, "verified": vars(measured)}
+        print(json.dumps({**facts, "precision": precision, "conversion": conversion}))
     else:
         figures = ", ".join(f"{name} {value:.2g}" for name, value in vars(measured).items())
         print(f"{bundle.path}: {size / 1e6:.1f} MB, verified against torch ({figures})", file=sys.stderr)
+        if conversion:
+            print(_cost_of(precision, conversion), file=sys.stderr)
+
+
+def _cost_of(precision: str, conversion: dict[str, Any]) -> str:
+    """What the precision costs, in a line."""
+    found = conversion["held_out"]
+    miou = found["average_miou"]
+    left = conversion.get("left_in_float", [])
+    return (
+        f"{precision}: average mIoU {miou['fp32']:.2f} -> {miou[precision]:.2f} on the held-out pictures, "
+        f"{found['agreement']:.2f} % of the pixels labelled as in fp32"
+        + (f"; left in float32: {', '.join(left)}" if left else "")
+    )
 
 
 def _json_of(path: Path | None) -> Any:

@@ -131,6 +131,17 @@ def test_precision(library: str, tmp_path: Path, precision: str) -> None:
             check_frame(segmenter, engine, frame, c_frame(frame, "rgb24", buffers))
 
 
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_bundle_precision(library: str, tmp_path: Path, precision: str) -> None:
+    folder = toy_bundle.lower(toy_bundle.write(tmp_path), precision)
+    segmenter = Segmenter(folder, backend="openvino", threads=1)
+    with c.Engine(library, str(folder), threads=1) as engine:
+        for picture in pictures(4):
+            buffers: list[Samples] = [picture]
+            frame = frame_of(LAYOUTS["rgb24"], buffers, 48, 64)
+            check_frame(segmenter, engine, frame, c_frame(frame, "rgb24", buffers))
+
+
 def pictures(count: int) -> list[NDArray[np.uint8]]:
     """RGB of 64x48, [48, 192] uint8 each."""
     rng = np.random.default_rng(3)

@@ -102,6 +102,15 @@ class TestRun:
         assert set(report["stages_ms"]["keyframe"]) == {"mean", "p50", "p90", "p95", "p99", "count"}
         assert report["inputs"][0]["size"] == [48, 64]
 
+    @pytest.mark.parametrize(("backend", "told"), [("onnxruntime", True), ("openvino", False)])
+    def test_int8_says_what_it_wants(
+        self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], backend: str, told: bool
+    ) -> None:
+        folder = toy_bundle.lower(toy_bundle.write(tmp_path / "int8"), "int8")
+        media.write_video(tmp_path / "road.mp4", frames=4)
+        assert run("road.mp4", "--bundle", folder, "--backend", backend, "-q") == 0
+        assert ("int8 is slow on ONNX Runtime" in capsys.readouterr().err) == told
+
     def test_every_sink_at_once(self, run: Run, tmp_path: Path) -> None:
         media.write_video(tmp_path / "road.mp4", frames=4)
         targets = ("o.mkv", "o.jsonl", "o.json", "masks/")

@@ -67,7 +67,8 @@ def layers(job: dict[str, Any]) -> list[list[str]]:
 
 
 def build(job: dict[str, Any]) -> dict[str, Any]:
-    """job: file, graph, classes, source [height, width], sizes' bundle, target -> {bytes, types} or {error}."""
+    """job: file, graph, classes, source [height, width], sizes' bundle, target -> {bytes} or {error}, and of the layers
+    {layers: type -> names, float_convolutions: names of those whose output is float32}."""
     import tensorrt_rtx as trt
 
     from gsvnet_engine.backends.base import Signature, signature
@@ -87,15 +88,21 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
     log = plans.logger(trt)
     network = trt.Builder(log).create_network(plans._network_flags(trt))
     plans.parse(trt, network, log, graph, job["graph"])
-    types = sorted({network.get_layer(i).type.name for i in range(network.num_layers)})
+    layers: dict[str, list[str]] = {}
+    wide = []
+    for layer in map(network.get_layer, range(network.num_layers)):
+        layers.setdefault(layer.type.name, []).append(layer.name)
+        if layer.type.name == "CONVOLUTION" and layer.get_output(0).dtype == trt.float32:
+            wide.append(layer.name)
+    seen = {"layers": layers, "float_convolutions": wide}
     target = getattr(trt.ComputeCapability, job["target"])
     if job["graph"].startswith("labels"):
         vars(plans)["check_ports"] = lambda *_: None  # its output is uint8, which sessions never take
     try:
         plan, _ = plans.build(trt, graph, expected, where=job["graph"], targets=[target])
     except GsvnetError as error:
-        return {**job, "types": types, "error": str(error)}
-    return {**job, "types": types, "bytes": len(plan)}
+        return {**job, **seen, "error": str(error)}
+    return {**job, **seen, "bytes": len(plan)}
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
-"""Every shipped graph, and a fresh SwiftNet's, built by TensorRT-RTX on the CPU for four generations of cards."""
+"""Every shipped graph, and a fresh SwiftNet's, built by TensorRT-RTX on the CPU for four generations of cards; the
+same in float16 and int8."""
 
+import re
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,8 @@ import pytest
 
 from gsvnet_engine.bench.parts import NAMES, part_of
 from gsvnet_engine.bundle import GRAPHS, PROPAGATE, PROPAGATE_PLAIN, Bundle
+from gsvnet_export import half, quantise
+from tests import toy_bundle
 from tests.engine.backends.tensorrt import rtx
 
 # What the graphs are made of; anything else has crept in and wants a look: it may be slow, or on the host.
@@ -17,6 +22,7 @@ EXPECTED_TYPES = {
     "IDENTITY", "POOLING", "REDUCE", "RESIZE", "SCALE", "SELECT", "SHAPE", "SHUFFLE", "SLICE",
     "SOFTMAX", "SQUEEZE", "TOPK", "UNARY", "UNSQUEEZE",
 }  # fmt: skip
+QDQ = {"QUANTIZE", "DEQUANTIZE"}
 SOURCE = (720, 1280)
 
 
@@ -31,10 +37,13 @@ def built(folder: Path, graphs: list[str], classes: int) -> list[dict[str, Any]]
     return results
 
 
-def check(results: list[dict[str, Any]]) -> None:
+def check(results: list[dict[str, Any]], further: Set[str] = frozenset()) -> None:
+    """Each was built, of layers of EXPECTED_TYPES and `further` ones alone."""
     for result in results:
         what = f"{result['graph']} for {result['target']}"
-        assert not set(result["types"]) - EXPECTED_TYPES, f"{what}: unexpected layers"
+        expected = EXPECTED_TYPES | further
+        unexpected = {kind: names for kind, names in result["layers"].items() if kind not in expected}
+        assert not unexpected, f"{what}: unexpected layers: {unexpected}"
         assert "error" not in result, f"{what}: {result['error']}"
 
 
@@ -80,39 +89,40 @@ def test_layers_of_pf_bear_their_parts(graph: str) -> None:
     assert unnamed == []
 
 
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_small_bundle_of_another_precision(tmp_path: Path, precision: str) -> None:
+    folder = toy_bundle.lower(toy_bundle.write(tmp_path), precision)
+    results = built(folder, ["keyframe.onnx", "propagate.onnx", "propagate.plain.onnx"], toy_bundle.CLASSES)
+    check(results, QDQ if precision == "int8" else set())
+    quantised = [result for result in results if set(result["layers"]) >= QDQ]
+    assert len(quantised) == (len(rtx.TARGETS) if precision == "int8" else 0)
+    assert all(bool(result["float_convolutions"]) == (precision == "int8") for result in results)
+
+
 @pytest.mark.long
-def test_street_with_half_precision_convolutions(tmp_path: Path) -> None:
-    """Strong typing: precision lies in the graph. What `export --precision fp16` will make differs in detail."""
+def test_street_in_fp16(tmp_path: Path) -> None:
+    """Every graph; of its convolutions, those alone in float32 that give the flow or are no trained ones."""
     bundle = Bundle.open("street")
-    graphs = ["keyframe.onnx", "propagate.onnx", "propagate.plain.onnx"]
-    for name in graphs:
-        model = half_convolutions(onnx.load_from_string(bundle.graph(name)))
-        (tmp_path / name).write_bytes(model.SerializeToString())
-    check(built(tmp_path, graphs, len(bundle.manifest.classes)))
+    for name in GRAPHS:
+        model = onnx.load_from_string(bundle.graph(name))
+        lowered = model if name.startswith("labels") else half.to_half(model)
+        (tmp_path / name).write_bytes(lowered.SerializeToString())
+    results = built(tmp_path, list(GRAPHS), len(bundle.manifest.classes))
+    check(results)
+    exempt = re.compile(r"flow/(.*/)?(head|match)/|warp/")
+    for result in results:
+        wide = [name for name in result["float_convolutions"] if not exempt.match(name)]
+        assert not wide, f"{result['graph']}: convolutions in float32: {', '.join(wide)}"
 
 
-def half_convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph with every convolution in float16, between casts; inputs and outputs stay float32."""
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    nodes = []
-    for i, node in enumerate(model.graph.node):
-        if node.op_type == "Conv" and node.input[1] in weights:
-            for name in node.input[1:]:
-                tensor = weights[name]
-                if tensor.data_type == onnx.TensorProto.FLOAT:
-                    array = onnx.numpy_helper.to_array(tensor).astype(np.float16)
-                    tensor.CopyFrom(onnx.numpy_helper.from_array(array, name))
-            narrow, wide = f"narrow_{i}", node.output[0]
-            nodes.append(
-                onnx.helper.make_node("Cast", [node.input[0]], [narrow], to=onnx.TensorProto.FLOAT16)
-            )
-            node.input[0], node.output[0] = narrow, f"half_{i}"
-            nodes.extend(
-                (node, onnx.helper.make_node("Cast", [f"half_{i}"], [wide], to=onnx.TensorProto.FLOAT))
-            )
-        else:
-            nodes.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    onnx.checker.check_model(model, full_check=True)
-    return model
+@pytest.mark.long
+@pytest.mark.parametrize("left", [[], ["trunk/stem/stem.0/Conv", "head/head.2/Conv"]])
+def test_street_in_int8(tmp_path: Path, left: list[str]) -> None:
+    """PF is float32's own, built above; what it is calibrated on changes scales alone, no type."""
+    bundle = Bundle.open("street")
+    model = onnx.load_from_string(bundle.graph("keyframe.onnx"))
+    frames = np.random.default_rng(0).random((2, 1, 3, 96, 128), np.float32)
+    seen = quantise.observe(model, [{"frame": frame, "grid": np.array([16, 22])} for frame in frames])
+    quantised = quantise.quantise(model, seen, left=left)
+    (tmp_path / "keyframe.onnx").write_bytes(quantised.SerializeToString())
+    check(built(tmp_path, ["keyframe.onnx"], len(bundle.manifest.classes)), QDQ)
