@@ -48,6 +48,25 @@ def command(
             "--ahead", help="On a GPU, compute the next keyframe beside the frames before it: even latency."
         ),
     ] = False,
+    realtime: Annotated[
+        bool,
+        typer.Option(
+            "--realtime",
+            help="Lowest latency: a live source's frames that are too old are dropped, and counted.",
+        ),
+    ] = False,
+    deadline: Annotated[
+        float | None,
+        typer.Option(metavar="MS", help="Too old for --realtime, in milliseconds. Default: 200."),
+    ] = None,
+    reconnect: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="S",
+            help="Seconds that a lost live source is tried again for. Default: 30 with --realtime, else 0.",
+        ),
+    ] = None,
     hwaccel: Annotated[
         str | None,
         typer.Option(
@@ -90,9 +109,12 @@ def command(
 
     from gsvnet_engine.errors import UsageError
     from gsvnet_engine.job import RunOptions, run
+    from gsvnet_engine.live import DEADLINE_S, RECONNECT_S, RealTime
     from gsvnet_engine.sinks import STDOUT, SinkOptions
     from gsvnet_engine.video import SourceOptions
 
+    if deadline is not None and not realtime:
+        raise UsageError("--deadline is for --realtime, which drops what is older: give both, or neither")
     targets = tuple(output or ())
     if as_json and STDOUT in targets:
         raise UsageError(
@@ -107,6 +129,7 @@ def command(
             max_frames=max_frames,
             image_fps=image_fps,
             hwaccel=hwaccel,
+            reconnect_s=(RECONNECT_S if realtime else 0.0) if reconnect is None else reconnect,
             raw=_raw_format(raw_size, raw_format, raw_fps),
         ),
         sink=SinkOptions(
@@ -120,6 +143,9 @@ def command(
         gpu=gpu_options(
             device=gpu, plan_cache=plan_cache, plugin=plugin, build=not no_build, ahead=ahead, quiet=quiet
         ),
+        realtime=RealTime(deadline_s=DEADLINE_S if deadline is None else deadline / 1e3)
+        if realtime
+        else None,
         compare=compare,
         show=show,
         quiet=quiet,
