@@ -51,6 +51,7 @@ class RunOptions:
     cpu_precision: str = "f32"
     threads: int | None = None
     gpu: GpuOptions = field(default_factory=GpuOptions)
+    keep_models: bool = False  # compiled networks of the CPU, in the folder of the plans
     realtime: RealTime | None = None
     compare: int | None = None
     show: bool = False
@@ -189,8 +190,10 @@ def run(options: RunOptions, *, say: Callable[[str], None]) -> RunReport:
     if options.show:
         check_window()
     with interruptible() as stop, ExitStack() as stack:
-        segmenter = stack.enter_context(_segmenter(options, options.interval))
-        other = None if options.compare is None else stack.enter_context(_segmenter(options, options.compare))
+        segmenter = stack.enter_context(_segmenter(options, options.interval, say))
+        other = None
+        if options.compare is not None:
+            other = stack.enter_context(_segmenter(options, options.compare, say))
         report = RunReport(
             bundle=segmenter.bundle.manifest.name,
             backend=segmenter.backend,
@@ -383,7 +386,8 @@ def check_window() -> None:
         )
 
 
-def _segmenter(options: RunOptions, interval: int | None) -> "Segmenter":
+def _segmenter(options: RunOptions, interval: int | None, say: Callable[[str], None]) -> "Segmenter":
+    from gsvnet_engine.backends.model_cache import ModelCache
     from gsvnet_engine.segmenter import Segmenter
 
     return Segmenter(
@@ -393,6 +397,7 @@ def _segmenter(options: RunOptions, interval: int | None) -> "Segmenter":
         threads=options.threads,
         cpu_precision=options.cpu_precision,
         gpu=options.gpu,
+        models=ModelCache(options.gpu.cache_folder, say=say) if options.keep_models else None,
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvnet_engine import backends, prepare
-from gsvnet_engine.backends.base import DeviceSession, Float32, Session
+from gsvnet_engine.backends.base import DeviceSession, Float32, KeepsModels, Session
 from gsvnet_engine.bundle import Bundle, ClassInfo
 from gsvnet_engine.errors import UsageError
 from gsvnet_engine.frames import Frame
@@ -25,6 +25,7 @@ from gsvnet_engine.labels import upsample_labels
 from gsvnet_engine.schedule import Next, Schedule, Step, with_next
 
 if TYPE_CHECKING:
+    from gsvnet_engine.backends.model_cache import ModelCache
     from gsvnet_engine.backends.tensorrt.options import GpuOptions
     from gsvnet_engine.backends.tensorrt.runtime import Pending, Video
 
@@ -91,7 +92,7 @@ class Segmenter:
     bundle: a shipped name, a folder, or an open Bundle. interval: a keyframe every so many frames (None:
     the bundle's own). backend: "auto", "tensorrt", "openvino" or "onnxruntime". threads: for the networks and the
     kernels (None: their own choice). cpu_precision: "f32" or "bf16" (OpenVINO on processors that have
-    it). gpu: options of the tensorrt backend.
+    it). gpu: options of the tensorrt backend. models: where a backend that can keeps its compiled networks.
 
     On a GPU, `close` (or a `with` block) gives its memory back.
     """
@@ -105,6 +106,7 @@ class Segmenter:
         threads: int | None = None,
         cpu_precision: str = "f32",
         gpu: "GpuOptions | None" = None,
+        models: "ModelCache | None" = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, not {threads}")
@@ -115,6 +117,8 @@ class Segmenter:
         )
         self._schedule = self._own_schedule
         self._backend = backends.choose(backend, cpu_precision, gpu)
+        if isinstance(self._backend, KeepsModels):
+            self._backend.models = models
         self._threads = threads
         self._looks_ahead = self._backend.on_device and gpu is not None and gpu.ahead
         self._sessions: OrderedDict[tuple[Size, ...], Session] = OrderedDict()

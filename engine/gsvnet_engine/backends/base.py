@@ -14,6 +14,7 @@ from gsvnet_engine.errors import BundleError, GsvnetError
 from gsvnet_engine.geometry import Sizes
 
 if TYPE_CHECKING:
+    from gsvnet_engine.backends.model_cache import ModelCache
     from gsvnet_engine.backends.tensorrt.runtime import Video
 
 Float32 = NDArray[np.float32]
@@ -96,6 +97,13 @@ class Profiled(Backend, Protocol):
         Measuring each slows the whole: compare layers with one another, not with `propagate`.
         """
         ...
+
+
+@runtime_checkable
+class KeepsModels(Backend, Protocol):
+    """A Backend that can keep what it compiles in `models`; None: it keeps nothing."""
+
+    models: "ModelCache | None"
 
 
 Shape = tuple[int, ...]

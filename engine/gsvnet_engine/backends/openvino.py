@@ -4,14 +4,16 @@ OpenVINO does not know ONNX local functions. With the extension of plugins/openv
 and runs propagate.onnx on our kernels; without, the plain graph on its own.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gsvnet_engine import bundle as names
-from gsvnet_engine import kernels
+from gsvnet_engine import kernels, machine
 from gsvnet_engine.backends.base import (
     Float32,
     GraphSession,
@@ -24,6 +26,7 @@ from gsvnet_engine.backends.base import (
     signature,
     translated,
 )
+from gsvnet_engine.backends.model_cache import ModelCache, ModelKey
 from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.errors import BackendError, BundleError
 from gsvnet_engine.geometry import Sizes
@@ -38,7 +41,8 @@ class OpenVino:
     """Runs propagate.onnx with the extension, propagate.plain.onnx without it.
 
     `precision`: "f32", or "bf16" where the processor has it. Left alone, OpenVINO would choose bf16 by itself.
-    `extension` False: as where it does not load. `no_extension`: why it is not used; None where it is.
+    `extension` False: as where it does not load. `no_extension`: why it is not used; None where it is. `models`: where
+    compiled networks are kept for later processes.
     """
 
     name = "openvino"
@@ -50,6 +54,7 @@ class OpenVino:
         self.precision = precision
         self._openvino = openvino
         self._core = _core()
+        self.models: ModelCache | None = None
         self.no_extension = why_no_extension() if extension else "not wanted"
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise BackendError("openvino: this processor has no bf16 arithmetic; use --cpu-precision f32")
@@ -58,7 +63,9 @@ class OpenVino:
         def load(expected: Signature) -> Runner:
             return self.load(bundle, expected, threads)
 
-        return GraphSession(load, bundle, sizes, self.propagate_graph(bundle))
+        propagate = signature(names.PROPAGATE, len(bundle.manifest.classes), sizes)
+        kept = self.models is not None and self._key(bundle, propagate, threads) in self.models
+        return GraphSession(load, bundle, sizes, names.PROPAGATE if kept else self.propagate_graph(bundle))
 
     def propagate_graph(self, bundle: Bundle) -> str:
         """The graph of PF to run: PROPAGATE where the extension knows its operations, else PROPAGATE_PLAIN."""
@@ -116,12 +123,52 @@ class OpenVino:
         }
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
+        if self.models is None or profiled:
+            return self._made(data, where, expected, settings).create_infer_request()
+        key = self._key(bundle, expected, threads)
+        model = self._kept(self.models, key, settings)
+        if model is None:
+            model = self._made(data, where, expected, settings)
+            self.models.put(key, model.export_model().getvalue())
+        return model.create_infer_request()
+
+    def _made(
+        self, data: bytes, where: str, expected: Signature, settings: dict[str, str | int]
+    ) -> "openvino.CompiledModel":
         with translated(BundleError, f"{where}: openvino cannot load it"):
             model = self._core.read_model(data)
             check_ports(where, _ports(model.inputs), _ports(model.outputs), expected)
             self._fix(model, expected)
             check_ports(where, _ports(model.inputs), _ports(model.outputs), _without_constants(expected))
-            return self._core.compile_model(model, "CPU", settings).create_infer_request()
+            return self._core.compile_model(model, "CPU", settings)
+
+    def _kept(
+        self, models: ModelCache, key: ModelKey, settings: dict[str, str | int]
+    ) -> "openvino.CompiledModel | None":
+        blob = models.get(key)
+        if blob is None:
+            return None
+        try:
+            return self._core.import_model(BytesIO(blob), "CPU", settings)
+        except RuntimeError:  # OpenVINO's only one
+            models.reject(key)
+            return None
+
+    def _key(self, bundle: Bundle, expected: Signature, threads: int | None) -> ModelKey:
+        processor = machine.cpu()
+        library = kernels.openvino_extension(_version()) if self.no_extension is None else None
+        return ModelKey(
+            bundle=bundle.manifest.name,
+            graph=expected.graph,
+            graph_sha256=hashlib.sha256(bundle.graph(expected.graph)).hexdigest(),
+            extension_sha256="" if library is None else hashlib.sha256(library.read_bytes()).hexdigest(),
+            runtime=f"OpenVINO {self._openvino.__version__}",
+            processor=" ".join([processor["model"], *processor["features"]]),
+            precision=self.precision,
+            threads=threads,
+            streams=1,
+            shapes={**expected.inputs, **expected.constants},
+        )
 
     def _fix(self, model: "openvino.Model", expected: Signature) -> None:
         """Make constant inputs part of the model, and give the others their sizes: no shape is dynamic."""
@@ -151,9 +198,7 @@ def why_no_extension() -> str | None:
 
     It links one exact version of OpenVINO, which its file's name gives: another is never tried.
     """
-    import openvino
-
-    version = openvino.__version__.partition("-")[0]
+    version = _version()
     library = kernels.openvino_extension(version)
     if library is None:
         return f"this installation was not built with OpenVINO {version}"
@@ -162,6 +207,12 @@ def why_no_extension() -> str | None:
     except Exception as problem:
         return one_line(problem)
     return None
+
+
+def _version() -> str:
+    import openvino
+
+    return str(openvino.__version__).partition("-")[0]
 
 
 def _without_constants(expected: Signature) -> Signature:

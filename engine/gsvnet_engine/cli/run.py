@@ -143,6 +143,7 @@ def command(
         gpu=gpu_options(
             device=gpu, plan_cache=plan_cache, plugin=plugin, build=not no_build, ahead=ahead, quiet=quiet
         ),
+        keep_models=True,
         realtime=RealTime(deadline_s=DEADLINE_S if deadline is None else deadline / 1e3)
         if realtime
         else None,
