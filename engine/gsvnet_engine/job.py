@@ -50,6 +50,7 @@ class RunOptions:
     backend: str = "auto"
     cpu_precision: str = "f32"
     threads: int | None = None
+    lanes: int = 1
     gpu: GpuOptions = field(default_factory=GpuOptions)
     keep_models: bool = False  # compiled networks of the CPU, in the folder of the plans
     realtime: RealTime | None = None
@@ -106,6 +107,7 @@ class RunReport:
     precision: str
     interval: int
     manifest: Manifest
+    lanes: int = 1
     inputs: list[InputReport] = field(default_factory=list)
     times: StageTimes = field(default_factory=StageTimes)
     interrupted: bool = False
@@ -124,7 +126,7 @@ class RunReport:
         tallies = [report.tally for report in self.inputs]
         compared = sum(tally.agreements.count for tally in tallies)
         frames, seconds = sum(tally.frames for tally in tallies), sum(tally.seconds for tally in tallies)
-        busy = busy_shares(self.times.totals_ms(), seconds)
+        busy = busy_shares(self.times.totals_ms(), seconds, self.lanes)
         return {
             "frames": frames,
             "keyframes": sum(tally.keyframes for tally in tallies),
@@ -136,6 +138,7 @@ class RunReport:
             "backend": self.backend,
             "cpu_precision": self.precision,
             "interval": self.interval,
+            "lanes": self.lanes,
             "stages_ms": {stage: asdict(summary) for stage, summary in self.times.summary().items()},
             "errors": [
                 {"input": report.name, **asdict(error)} for report in self.inputs for error in report.errors
@@ -199,6 +202,7 @@ def run(options: RunOptions, *, say: Callable[[str], None]) -> RunReport:
             backend=segmenter.backend,
             precision=segmenter.precision,
             interval=segmenter.interval,
+            lanes=options.lanes,
             manifest=segmenter.bundle.manifest,
         )
         for spec, targets in plan:
@@ -395,6 +399,7 @@ def _segmenter(options: RunOptions, interval: int | None, say: Callable[[str], N
         interval=interval,
         backend=options.backend,
         threads=options.threads,
+        lanes=options.lanes,
         cpu_precision=options.cpu_precision,
         gpu=options.gpu,
         models=ModelCache(options.gpu.cache_folder, say=say) if options.keep_models else None,

@@ -13,7 +13,18 @@ from typing import Any, Self, TextIO, TypeVar
 
 _T = TypeVar("_T")
 _KEPT = 8192  # values of a series: percentiles of up to so many are exact, of more from a fair sample of them
-STAGES = ("decode", "prepare", "keyframe", "propagate", "labels", "overlay", "encode", "write", "compare")
+STAGES = (
+    "decode",
+    "prepare",
+    "keyframe",
+    "adopt",
+    "propagate",
+    "labels",
+    "overlay",
+    "encode",
+    "write",
+    "compare",
+)
 
 
 @dataclass(frozen=True)
@@ -51,11 +62,14 @@ _THREADS = {
 }
 
 
-def busy_shares(totals_ms: Mapping[str, float], seconds: float) -> dict[str, float]:
-    """How much of a run of `seconds` its decoding, inference and sinks each were at work; waiting for a live source
-    counts as decoding."""
+def busy_shares(totals_ms: Mapping[str, float], seconds: float, lanes: int = 1) -> dict[str, float]:
+    """How much of a run of `seconds` its decoding, inference (in `lanes`) and sinks each were at work; waiting for a
+    live source counts as decoding."""
     return {
-        part: max(sum(totals_ms.get(stage, 0.0) for stage in stages) for stages in threads) / 1e3 / seconds
+        part: max(sum(totals_ms.get(stage, 0.0) for stage in stages) for stages in threads)
+        / 1e3
+        / seconds
+        / (lanes if part == "inference" else 1)
         if seconds > 0
         else 0.0
         for part, threads in _THREADS.items()

@@ -100,6 +100,15 @@ class Profiled(Backend, Protocol):
 
 
 @runtime_checkable
+class OpensLanes(Backend, Protocol):
+    """A Backend whose networks can run several times at once."""
+
+    def open_lanes(self, bundle: Bundle, sizes: Sizes, lanes: int, threads: int | None) -> list[Session]:
+        """As `open`: a Session for each of `lanes` threads, which share their weights. threads: of each lane."""
+        ...
+
+
+@runtime_checkable
 class KeepsModels(Backend, Protocol):
     """A Backend that can keep what it compiles in `models`; None: it keeps nothing."""
 

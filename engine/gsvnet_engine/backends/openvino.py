@@ -20,6 +20,7 @@ from gsvnet_engine.backends.base import (
     Layer,
     Port,
     Runner,
+    Session,
     Signature,
     check_ports,
     one_line,
@@ -63,9 +64,25 @@ class OpenVino:
         def load(expected: Signature) -> Runner:
             return self.load(bundle, expected, threads)
 
-        propagate = signature(names.PROPAGATE, len(bundle.manifest.classes), sizes)
-        kept = self.models is not None and self._key(bundle, propagate, threads) in self.models
-        return GraphSession(load, bundle, sizes, names.PROPAGATE if kept else self.propagate_graph(bundle))
+        return GraphSession(load, bundle, sizes, self._propagate_graph(bundle, sizes, threads))
+
+    def open_lanes(self, bundle: Bundle, sizes: Sizes, lanes: int, threads: int | None) -> list[Session]:
+        compiled: dict[str, openvino.CompiledModel] = {}
+
+        def load(expected: Signature) -> Runner:
+            if expected.graph not in compiled:
+                compiled[expected.graph] = self._compile(bundle, expected, threads, streams=lanes)
+            return self._runner(bundle, expected, compiled[expected.graph])
+
+        propagate = self._propagate_graph(bundle, sizes, threads, lanes)
+        return [GraphSession(load, bundle, sizes, propagate) for _ in range(lanes)]
+
+    def _propagate_graph(self, bundle: Bundle, sizes: Sizes, threads: int | None, streams: int = 1) -> str:
+        """As `propagate_graph`, without reading it where it has been compiled before."""
+        expected = signature(names.PROPAGATE, len(bundle.manifest.classes), sizes)
+        if self.models is not None and self._key(bundle, expected, threads, streams) in self.models:
+            return names.PROPAGATE
+        return self.propagate_graph(bundle)
 
     def propagate_graph(self, bundle: Bundle) -> str:
         """The graph of PF to run: PROPAGATE where the extension knows its operations, else PROPAGATE_PLAIN."""
@@ -87,7 +104,7 @@ class OpenVino:
         self, bundle: Bundle, sizes: Sizes, threads: int | None, inputs: Mapping[str, Float32], runs: int
     ) -> list[Layer]:
         expected = signature(self.propagate_graph(bundle), len(bundle.manifest.classes), sizes)
-        request = self._compile(bundle, expected, threads, profiled=True)
+        request = self._compile(bundle, expected, threads, profiled=True).create_infer_request()
         found: list[Layer] = []
         for _ in range(runs):
             request.infer(dict(inputs))
@@ -99,8 +116,11 @@ class OpenVino:
 
     def load(self, bundle: Bundle, expected: Signature, threads: int | None) -> Runner:
         """One graph, compiled."""
+        return self._runner(bundle, expected, self._compile(bundle, expected, threads))
+
+    def _runner(self, bundle: Bundle, expected: Signature, compiled: "openvino.CompiledModel") -> Runner:
         where = str(bundle.path / expected.graph)
-        request = self._compile(bundle, expected, threads)
+        request = compiled.create_infer_request()
         outputs = list(expected.outputs)
 
         def run(inputs: dict[str, Float32]) -> Sequence[Float32]:
@@ -112,8 +132,15 @@ class OpenVino:
         return run
 
     def _compile(
-        self, bundle: Bundle, expected: Signature, threads: int | None, *, profiled: bool = False
-    ) -> "openvino.InferRequest":
+        self,
+        bundle: Bundle,
+        expected: Signature,
+        threads: int | None,
+        *,
+        streams: int = 1,
+        profiled: bool = False,
+    ) -> "openvino.CompiledModel":
+        """threads: of each stream; with several streams, one where it is None."""
         where = str(bundle.path / expected.graph)
         data = bundle.graph(expected.graph)
         settings: dict[str, str | int] = {
@@ -121,16 +148,18 @@ class OpenVino:
             "PERFORMANCE_HINT": "LATENCY",
             "PERF_COUNT": "YES" if profiled else "NO",
         }
-        if threads is not None:
-            settings["INFERENCE_NUM_THREADS"] = threads
+        if threads is not None or streams > 1:
+            settings["INFERENCE_NUM_THREADS"] = (threads or 1) * streams
+        if streams > 1:
+            settings["NUM_STREAMS"] = streams
         if self.models is None or profiled:
-            return self._made(data, where, expected, settings).create_infer_request()
-        key = self._key(bundle, expected, threads)
+            return self._made(data, where, expected, settings)
+        key = self._key(bundle, expected, threads, streams)
         model = self._kept(self.models, key, settings)
         if model is None:
             model = self._made(data, where, expected, settings)
             self.models.put(key, model.export_model().getvalue())
-        return model.create_infer_request()
+        return model
 
     def _made(
         self, data: bytes, where: str, expected: Signature, settings: dict[str, str | int]
@@ -154,7 +183,7 @@ class OpenVino:
             models.reject(key)
             return None
 
-    def _key(self, bundle: Bundle, expected: Signature, threads: int | None) -> ModelKey:
+    def _key(self, bundle: Bundle, expected: Signature, threads: int | None, streams: int) -> ModelKey:
         processor = machine.cpu()
         library = kernels.openvino_extension(_version()) if self.no_extension is None else None
         return ModelKey(
@@ -166,7 +195,7 @@ class OpenVino:
             processor=" ".join([processor["model"], *processor["features"]]),
             precision=self.precision,
             threads=threads,
-            streams=1,
+            streams=streams,
             shapes={**expected.inputs, **expected.constants},
         )
 

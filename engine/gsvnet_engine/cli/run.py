@@ -45,7 +45,8 @@ def command(
     ahead: Annotated[
         bool,
         typer.Option(
-            "--ahead", help="On a GPU, compute the next keyframe beside the frames before it: even latency."
+            "--ahead",
+            help="Compute the next keyframe beside the frames before it: even pace, an interval late.",
         ),
     ] = False,
     realtime: Annotated[
@@ -67,6 +68,13 @@ def command(
             help="Seconds that a lost live source is tried again for. Default: 30 with --realtime, else 0.",
         ),
     ] = None,
+    throughput: Annotated[
+        bool,
+        typer.Option(
+            "--throughput",
+            help="Most frames/s from the CPU: as many intervals side by side as --threads, with a thread each.",
+        ),
+    ] = False,
     hwaccel: Annotated[
         str | None,
         typer.Option(
@@ -107,6 +115,7 @@ def command(
     import json
     import sys
 
+    from gsvnet_engine import machine
     from gsvnet_engine.errors import UsageError
     from gsvnet_engine.job import RunOptions, run
     from gsvnet_engine.live import DEADLINE_S, RECONNECT_S, RealTime
@@ -115,6 +124,8 @@ def command(
 
     if deadline is not None and not realtime:
         raise UsageError("--deadline is for --realtime, which drops what is older: give both, or neither")
+    if throughput and (realtime or ahead):
+        raise UsageError("--throughput excludes --realtime and --ahead: choose one of them")
     targets = tuple(output or ())
     if as_json and STDOUT in targets:
         raise UsageError(
@@ -139,7 +150,8 @@ def command(
         interval=interval,
         backend=backend,
         cpu_precision=cpu_precision,
-        threads=threads,
+        threads=1 if throughput else threads,
+        lanes=(threads or machine.cores()) if throughput else 1,
         gpu=gpu_options(
             device=gpu, plan_cache=plan_cache, plugin=plugin, build=not no_build, ahead=ahead, quiet=quiet
         ),

@@ -384,3 +384,27 @@ class TestLive:
         media.write_video(tmp_path / "road.mp4", frames=1)
         assert run("road.mp4", "--deadline", 100) == 2
         assert "--deadline is for --realtime" in one_line(capsys)
+
+
+class TestThroughput:
+    def test_labels_are_the_ordinary_ones(
+        self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        media.write_video(tmp_path / "road.mp4", frames=20)
+        assert run("road.mp4", "-o", "one/", "--threads", 1, "-q") == 0
+        assert run("road.mp4", "-o", "two/", "--threads", 2, "--throughput", "--json", "-q") == 0
+        report = json.loads(capsys.readouterr().out)
+        assert (report["lanes"], report["frames"]) == (2, 20)
+        assert report["bound_by"] in report["busy"] and set(report["busy"]) == {"decode", "inference", "sink"}
+        assert run("road.mp4", "-o", "ahead/", "--threads", 1, "--ahead", "-q") == 0
+        names = sorted(path.name for path in (tmp_path / "one").iterdir())
+        assert len(names) == 20
+        for name in names:
+            expected = (tmp_path / "one" / name).read_bytes()
+            assert (tmp_path / "two" / name).read_bytes() == expected
+            assert (tmp_path / "ahead" / name).read_bytes() == expected
+
+    @pytest.mark.parametrize("other", ["--realtime", "--ahead"])
+    def test_excludes(self, run: Run, capsys: pytest.CaptureFixture[str], other: str) -> None:
+        assert run("road.mp4", "--throughput", other) == 2
+        assert "--throughput excludes" in one_line(capsys)
