@@ -192,6 +192,10 @@ def run(options: RunOptions, *, say: Callable[[str], None]) -> RunReport:
     plan = plan_outputs(options)
     if options.show:
         check_window()
+    if any(shows_pictures(target) for _, targets in plan for target in targets):
+        from gsvnet_engine.sinks import encoder
+
+        encoder.choose(options.sink.encoder, options.sink.crf, options.sink.encoder_preset)
     with interruptible() as stop, ExitStack() as stack:
         segmenter = stack.enter_context(_segmenter(options, options.interval, say))
         other = None

@@ -100,7 +100,17 @@ def command(
     crf: Annotated[
         int, typer.Option(min=0, max=51, help="Quality of the overlay: less is better and larger.")
     ] = 23,
-    encoder_preset: Annotated[str, typer.Option(help="x264's preset, ultrafast to veryslow.")] = "veryfast",
+    encoder: Annotated[
+        str,
+        typer.Option(help="auto, libx264, mpeg4, h264_nvenc, h264_qsv or h264_amf, as FFmpeg names them."),
+    ] = "auto",
+    encoder_preset: Annotated[
+        str | None,
+        typer.Option(
+            help="The encoder's: libx264 has ultrafast to veryslow, h264_nvenc p1 to p7. Default: a quick one.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite outputs that exist.")] = False,
     image_fps: Annotated[float, typer.Option(help="Frames/s of a folder of images.")] = 10.0,
     raw_size: Annotated[str | None, typer.Option(metavar="WxH", help="Size of the frames on stdin.")] = None,
@@ -144,7 +154,12 @@ def command(
             raw=_raw_format(raw_size, raw_format, raw_fps),
         ),
         sink=SinkOptions(
-            force=force, alpha=alpha, legend=not no_legend, encoder_preset=encoder_preset, crf=crf
+            force=force,
+            alpha=alpha,
+            legend=not no_legend,
+            encoder=encoder,
+            encoder_preset=encoder_preset,
+            crf=crf,
         ),
         bundle=bundle,
         interval=interval,

@@ -220,6 +220,8 @@ class TestRefused:
             ("road.mp4", "--duration", "0"),
             ("road.mp4", "--interval", "0"),
             ("road.mp4", "--alpha", "2"),
+            ("road.mp4", "-o", "o.mp4", "--encoder", "h264_vaapi"),
+            ("road.mp4", "-o", "o.mp4", "--encoder-preset", "warp"),
             ("-", "-o", "o.mp4"),
             ("-", "--raw-size", "tall"),
             ("-", "--raw-size", "8x6", "--raw-format", "pink"),
