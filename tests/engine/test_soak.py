@@ -71,7 +71,13 @@ def test_memory_stays_where_it_is(tmp_path: Path) -> None:
     video = media.repeat(tmp_path / "long.mp4", clip, FRAMES // 20)
     targets = [str(tmp_path / name) for name in ("o.mp4", "o.jsonl")]
     options = {"backend": "openvino", "threads": 1, "interval": 50}
-    facts = run(small_street(tmp_path / "bundle"), video, targets, options, sorted({SETTLED, *range(0, FRAMES, max(FRAMES // 10, 1)), FRAMES}))
+    facts = run(
+        small_street(tmp_path / "bundle"),
+        video,
+        targets,
+        options,
+        sorted({SETTLED, *range(0, FRAMES, max(FRAMES // 10, 1)), FRAMES}),
+    )
     assert facts["frames"] == FRAMES
     before, after = (facts["resident_mib"][str(mark)] for mark in (SETTLED, FRAMES))
     assert abs(after - before) < 20

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from gsvnet_engine import backends, machine
-from gsvnet_engine.backends.base import KeepsModels, Profiled
+from gsvnet_engine.backends.base import Profiled
 from gsvnet_engine.bench import parts
 from gsvnet_engine.bench.clip import Clip, scaled
 from gsvnet_engine.bench.measure import Effort, Engine, Series, Side, Variant, alternate, first_frame_s
@@ -52,15 +50,14 @@ class BenchOptions:
 
 @dataclass(kw_only=True)
 class Bench:
-    """What a `bench` came to. propagation: PF by part, of each bundle and precision. first_frame_s: seconds of a new
-    process, without compiled networks and, where the backend keeps them, with."""
+    """What a `bench` came to. propagation: PF by part, of each bundle and precision."""
 
     clip: Clip
     threads: int
     measured: dict[Variant, Series]
     torch: Variant | None
     propagation: dict[tuple[str, str], parts.Breakdown]
-    first_frame_s: dict[tuple[str, str], tuple[float, float | None]]
+    first_frame_s: dict[tuple[str, str], float]
     notes: list[str]
     load: tuple[float | None, float | None]
 
@@ -94,8 +91,8 @@ class Bench:
                 for (bundle, precision), each in self.propagation.items()
             ],
             "first_frame_s": [
-                {"bundle": bundle, "precision": precision, "seconds": seconds, "cached_seconds": cached}
-                for (bundle, precision), (seconds, cached) in self.first_frame_s.items()
+                {"bundle": bundle, "precision": precision, "seconds": seconds}
+                for (bundle, precision), seconds in self.first_frame_s.items()
             ],
             "ratios": ratios,
             "targets": {
@@ -117,7 +114,7 @@ def run(options: BenchOptions, say: Callable[[str], None]) -> Bench:
     before = machine.load()
     sides: dict[Variant, Side] = {}
     propagation: dict[tuple[str, str], parts.Breakdown] = {}
-    first: dict[tuple[str, str], tuple[float, float | None]] = {}
+    first: dict[tuple[str, str], float] = {}
     for bundle in bundles.values():
         for cpu_precision in precisions(options.backend):
             _add(options, bundle, cpu_precision, clip, sides, propagation, first, notes)
@@ -171,7 +168,7 @@ def _add(
     clip: Clip,
     sides: dict[Variant, Side],
     propagation: dict[tuple[str, str], parts.Breakdown],
-    first: dict[tuple[str, str], tuple[float, float | None]],
+    first: dict[tuple[str, str], float],
     notes: list[str],
 ) -> None:
     """This engine on one bundle in one precision: a variant for each interval, PF by part, the first frame."""
@@ -185,22 +182,15 @@ def _add(
     else:
         notes.append(f"{backend.name} tells no layer's time: PF by part is left out")
     if precision == "f32" or not options.quick:
-        given = clip.path, bundle.path, backend.name, cpu_precision, options.threads
-        timed = partial(first_frame_s, *given)
-        first[name, precision] = timed(), _cached_s(timed) if isinstance(backend, KeepsModels) else None
+        first[name, precision] = first_frame_s(
+            clip.path, bundle.path, backend.name, cpu_precision, options.threads
+        )
     engine = Engine(
         Segmenter(bundle, backend=backend.name, threads=options.threads, cpu_precision=cpu_precision)
     )
     faster = options.quick and precision != "f32"
     for interval in options.intervals or _INTERVALS["quick, faster precisions" if faster else effort]:
         sides[Variant(bundle=name, precision=precision, backend=backend.name, interval=interval)] = engine
-
-
-def _cached_s(timed: Callable[..., float]) -> float:
-    """The first frame of a process that finds its networks compiled."""
-    with TemporaryDirectory() as folder:
-        timed(kept=Path(folder))
-        return timed(kept=Path(folder))
 
 
 def _add_torch(

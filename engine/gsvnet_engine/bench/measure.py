@@ -17,12 +17,9 @@ from gsvnet_engine.video import SourceOptions, open_source
 NETWORKS = ("keyframe", "propagate")
 _FIRST_FRAME = """
 import sys
-from pathlib import Path
 from gsvnet_engine import Segmenter
-from gsvnet_engine.backends.model_cache import ModelCache
-clip, bundle, backend, precision, threads, kept = sys.argv[1:]
-models = ModelCache(Path(kept)) if kept else None
-segmenter = Segmenter(bundle, backend=backend, cpu_precision=precision, threads=int(threads), models=models)
+clip, bundle, backend, precision, threads = sys.argv[1:]
+segmenter = Segmenter(bundle, backend=backend, cpu_precision=precision, threads=int(threads))
 next(segmenter.stream(clip))
 print("segmented", flush=True)
 """
@@ -134,14 +131,13 @@ def _run(side: Side, clip: Path, interval: int, frames: int, times: StageTimes) 
     return run
 
 
-def first_frame_s(
-    clip: Path, bundle: Path, backend: str, cpu_precision: str, threads: int, kept: Path | None = None
-) -> float:
-    """Seconds from the start of a new process to its first labels. kept: a folder of compiled networks."""
+def first_frame_s(clip: Path, bundle: Path, backend: str, cpu_precision: str, threads: int) -> float:
+    """Seconds from the start of a new process to its first labels."""
     command: Sequence[str] = (sys.executable, "-c", _FIRST_FRAME, str(clip), str(bundle), backend)
-    options = cpu_precision, str(threads), "" if kept is None else str(kept)
     started = perf_counter()
-    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(
+        [*command, cpu_precision, str(threads)], stdout=subprocess.PIPE, text=True
+    ) as other:
         assert other.stdout is not None
         answer = other.stdout.readline()
         elapsed = perf_counter() - started

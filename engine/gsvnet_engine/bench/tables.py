@@ -22,10 +22,8 @@ def lines(bench: Bench) -> Iterator[str]:
     yield from _stages(bench)
     yield ""
     yield from _propagation(bench)
-    for (bundle, precision), (seconds, cached) in bench.first_frame_s.items():
+    for (bundle, precision), seconds in bench.first_frame_s.items():
         yield f"first frame out  {bundle} {precision}  {seconds:.2f} s after the start of a process"
-        if cached is not None:
-            yield f"{'':<17}{bundle} {precision}  {cached:.2f} s with its networks compiled before"
     yield ""
     yield from _targets(bench)
     yield from bench.notes
