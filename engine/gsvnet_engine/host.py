@@ -111,10 +111,6 @@ class Lanes(Generic[_T]):
         while self._under_way:
             yield self._under_way.popleft().result()
 
-    @property
-    def is_empty(self) -> bool:
-        return not self._under_way
-
     def close(self) -> None:
         """What has not begun never will."""
         for lane in self._lanes:

@@ -345,7 +345,7 @@ class Segmenter:
 
     def _segment_side_by_side(self, frames: Iterable[Frame]) -> Generator[Segmentation, None, None]:
         """Each interval in the lane after the last one's: intervals start from nothing but their own keyframes."""
-        states: list[host.State | None] = [None] * self._lanes
+        states = [self._state, *[None] * (self._lanes - 1)]
         lane = 0
 
         def work(
@@ -366,9 +366,9 @@ class Segmenter:
                     given = partial(work, lane, self._opened(sizes)[lane], frame, sizes, age)
                     yield from map(self._taken, lanes.give(lane, given))
                 yield from map(self._taken, lanes.rest())
-            finally:
-                if not lanes.is_empty:
-                    self._last = self._state = None  # of the frames in between, the state is gone
+            except BaseException:
+                self._last = self._state = None  # of the frame after the last one taken: it may be lost
+                raise
 
     def _check_on_host(self, frame: Frame) -> None:
         if frame.device_planes:

@@ -101,6 +101,14 @@ class TestLanes:
         assert not lane_threads()
         assert segmenter.push(frames(10)[3]).is_keyframe
 
+    def test_it_goes_on_from_what_was_pushed(self, folder: Path) -> None:
+        one = Segmenter(folder, backend="onnxruntime", threads=1, interval=4)
+        several = Segmenter(folder, backend="onnxruntime", threads=1, interval=4, lanes=2)
+        given = frames(11)
+        expected = [one.push(frame) for frame in given]
+        found = [several.push(frame) for frame in given[:2]] + list(several.segment(given[2:9]))
+        same(found + [several.push(frame) for frame in given[9:]], expected)
+
     def test_refused(self, folder: Path) -> None:
         with pytest.raises(UsageError, match="choose an interval of at most 21"):
             Segmenter(folder, backend="onnxruntime", interval=30, lanes=2)
