@@ -1,6 +1,7 @@
 """Fixtures for every test."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,12 @@ def data_dir() -> Path:
     if os.environ.get("GSVNET_REQUIRE_DATA"):
         pytest.fail("GSVNET_REQUIRE_DATA is set, but GSVNET_DATA names no folder")
     pytest.skip("GSVNET_DATA names no folder: real data is not here")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What commands keep for later, out of the user's own cache."""
+    folder = tmp_path_factory.mktemp("caches")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GSVNET_PLAN_CACHE", str(folder))
+        yield folder

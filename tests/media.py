@@ -105,6 +105,22 @@ def write_video(
     return path
 
 
+def repeat(path: Path, source: Path, times: int) -> Path:
+    """The video of `source` so many times over, its packets copied, its times going on."""
+    with av.open(str(source)) as given, av.open(str(path), "w") as made:
+        track = given.streams.video[0]
+        out = made.add_stream_from_template(track)
+        packets = [(bytes(p), p.is_keyframe) for p in given.demux(track) if p.size]
+        for number in range(times * len(packets)):
+            data, is_keyframe = packets[number % len(packets)]
+            packet = av.Packet(data)
+            packet.stream, packet.time_base, packet.is_keyframe = out, TIME_BASE, is_keyframe
+            packet.pts = packet.dts = number * STEP
+            packet.duration = STEP
+            made.mux_one(packet)
+    return path
+
+
 def _write_sound(container: Any, sound: Any, frames: int) -> None:
     rng = np.random.default_rng(5)  # noise, so that no two packets are equal
     for block in range(int(frames / RATE * 48000) // 1024):

@@ -1,6 +1,6 @@
 """A frame as it comes from a source: its planes as they are stored, with what is needed to read them as colour."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -59,7 +59,9 @@ class Frame:
     pts: int | None = None
     time_base: Fraction | None = None
     pts_s: float = 0.0
-    forces_keyframe: bool = False  # the first frame after a decode error or a seek
+    forces_keyframe: bool = False  # the first frame after a decode error, a seek or a lost connection
+    # time.monotonic() when it arrived; of a live source, its last packet
+    captured_s: float | None = field(default=None, compare=False)
     owner: Any = None  # keeps the memory behind the planes alive
     device_planes: tuple[DevicePlane, ...] = ()
     device_stream: int | None = None

@@ -13,6 +13,7 @@ from gsvnet_engine.backends.tensorrt.options import GpuOptions
 from gsvnet_engine.bundle import Manifest
 from gsvnet_engine.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL, BackendError, InputError, UsageError
 from gsvnet_engine.familiarity import Doubt
+from gsvnet_engine.live import RealTime
 from gsvnet_engine.pipeline import Tally, Watch, interruptible, run_video
 from gsvnet_engine.recommend import for_run
 from gsvnet_engine.sinks import (
@@ -24,7 +25,7 @@ from gsvnet_engine.sinks import (
     open_sink,
     shows_pictures,
 )
-from gsvnet_engine.telemetry import Progress, StageTimes, stage_table
+from gsvnet_engine.telemetry import Progress, Samples, StageTimes, bound_by, busy_shares, stage_table
 from gsvnet_engine.video import STDIN, Source, SourceError, SourceOptions, is_url, open_source, stem_of
 
 if TYPE_CHECKING:
@@ -49,7 +50,10 @@ class RunOptions:
     backend: str = "auto"
     cpu_precision: str = "f32"
     threads: int | None = None
+    lanes: int = 1
     gpu: GpuOptions = field(default_factory=GpuOptions)
+    keep_models: bool = False  # compiled networks of the CPU, in the folder of the plans
+    realtime: RealTime | None = None
     compare: int | None = None
     show: bool = False
     quiet: bool = False
@@ -64,6 +68,7 @@ class InputReport:
     tally: Tally
     size: tuple[int, int]
     errors: tuple[SourceError, ...]
+    realtime: RealTime | None = None
     unfamiliar: str | None = None  # why this input looks unlike what the bundle was trained on
 
     def as_json(self) -> dict[str, Any]:
@@ -72,12 +77,25 @@ class InputReport:
             "outputs": list(self.outputs),
             "frames": self.tally.frames,
             "keyframes": self.tally.keyframes,
+            "dropped": self.tally.dropped,
             "fps": _fps(self.tally.frames, self.tally.seconds),
+            "latency_ms": _summary(self.tally.latency_ms) if self.realtime else None,
             "size": list(self.size),
             "agreement": self.tally.agreement,
             "unfamiliar": self.unfamiliar,
             "errors": [asdict(error) for error in self.errors],
         }
+
+    def latency_line(self) -> str:
+        """What --realtime came to."""
+        dropped = f"{self.name}: {self.tally.dropped} frames dropped before they were segmented"
+        if not self.tally.latency_ms.count:
+            return dropped
+        ms = self.tally.latency_ms.summary()
+        return (
+            f"{dropped}; from arrival to labels p50 {ms.p50:.0f}, p90 {ms.p90:.0f}, p95 {ms.p95:.0f}, "
+            f"p99 {ms.p99:.0f} ms"
+        )
 
 
 @dataclass(kw_only=True)
@@ -89,6 +107,7 @@ class RunReport:
     precision: str
     interval: int
     manifest: Manifest
+    lanes: int = 1
     inputs: list[InputReport] = field(default_factory=list)
     times: StageTimes = field(default_factory=StageTimes)
     interrupted: bool = False
@@ -105,21 +124,26 @@ class RunReport:
 
     def as_json(self) -> dict[str, Any]:
         tallies = [report.tally for report in self.inputs]
-        agreements = [a for tally in tallies for a in tally.agreements]
-        frames = sum(tally.frames for tally in tallies)
+        compared = sum(tally.agreements.count for tally in tallies)
+        frames, seconds = sum(tally.frames for tally in tallies), sum(tally.seconds for tally in tallies)
+        busy = busy_shares(self.times.totals_ms(), seconds, self.lanes)
         return {
             "frames": frames,
             "keyframes": sum(tally.keyframes for tally in tallies),
-            "fps": _fps(frames, sum(tally.seconds for tally in tallies)),
+            "dropped": sum(tally.dropped for tally in tallies),
+            "fps": _fps(frames, seconds),
+            "busy": {part: round(share, 3) for part, share in busy.items()},
+            "bound_by": bound_by(busy),
             "bundle": self.bundle,
             "backend": self.backend,
             "cpu_precision": self.precision,
             "interval": self.interval,
+            "lanes": self.lanes,
             "stages_ms": {stage: asdict(summary) for stage, summary in self.times.summary().items()},
             "errors": [
                 {"input": report.name, **asdict(error)} for report in self.inputs for error in report.errors
             ],
-            "agreement": sum(agreements) / len(agreements) if agreements else None,
+            "agreement": sum(t.agreements.total for t in tallies) / compared if compared else None,
             "recommendation": self.recommendation(),
             "outputs": [output for report in self.inputs for output in report.outputs],
             "interrupted": self.interrupted,
@@ -153,7 +177,11 @@ class RunReport:
             f"{totals['frames']} frames ({totals['keyframes']} keyframes) at {totals['fps']:.1f} frames/s"
             f" by {self.bundle}, {self.backend} {self.precision}, interval {self.interval}{compared}"
         )
-        lines.extend(totals["recommendation"] if totals["frames"] else [])
+        if totals["frames"]:
+            shares = ", ".join(f"{part} {share:.0%}" for part, share in totals["busy"].items())
+            lines.append(f"the rate is bound by {totals['bound_by']} (busy: {shares})")
+            lines.extend(report.latency_line() for report in self.inputs if report.realtime)
+            lines.extend(totals["recommendation"])
         lines.extend(self.problems())
         lines.extend(output for report in self.inputs for output in report.outputs if output != STDOUT)
         return "\n".join(lines)
@@ -164,14 +192,21 @@ def run(options: RunOptions, *, say: Callable[[str], None]) -> RunReport:
     plan = plan_outputs(options)
     if options.show:
         check_window()
+    if any(shows_pictures(target) for _, targets in plan for target in targets):
+        from gsvnet_engine.sinks import encoder
+
+        encoder.choose(options.sink.encoder, options.sink.crf, options.sink.encoder_preset)
     with interruptible() as stop, ExitStack() as stack:
-        segmenter = stack.enter_context(_segmenter(options, options.interval))
-        other = None if options.compare is None else stack.enter_context(_segmenter(options, options.compare))
+        segmenter = stack.enter_context(_segmenter(options, options.interval, say))
+        other = None
+        if options.compare is not None:
+            other = stack.enter_context(_segmenter(options, options.compare, say))
         report = RunReport(
             bundle=segmenter.bundle.manifest.name,
             backend=segmenter.backend,
             precision=segmenter.precision,
             interval=segmenter.interval,
+            lanes=options.lanes,
             manifest=segmenter.bundle.manifest,
         )
         if (segmenter.backend, report.manifest.precision) == ("onnxruntime", "int8"):
@@ -199,7 +234,7 @@ def _run_one(
     if other is not None:
         other.reset()
         captions = f"interval {segmenter.interval}", f"interval {other.interval}"
-    with open_source(spec, _source_options(options, targets, segmenter)) as source:
+    with open_source(spec, _source_options(options, targets, segmenter, say)) as source:
         for each in (segmenter, other):  # what cannot be segmented shows before any output is touched
             if each is not None:
                 each.warm(source.height, source.width)
@@ -222,22 +257,40 @@ def _run_one(
             raise
         doubts = _Doubts(source.name, segmenter, say)
         with _watching(source, options, context, doubts) as watch:
-            tally = run_video(source, segmenter, sinks, compare=other, watch=watch, times=times, stop=stop)
+            tally = run_video(
+                source,
+                segmenter,
+                sinks,
+                compare=other,
+                watch=watch,
+                times=times,
+                stop=stop,
+                realtime=options.realtime,
+            )
         return InputReport(
             name=source.name,
             outputs=tuple(targets),
             tally=tally,
             size=(source.height, source.width),
             errors=tuple(source.errors),
+            realtime=options.realtime,
             unfamiliar=doubts.finish(),
         )
 
 
-def _source_options(options: RunOptions, targets: Sequence[str], segmenter: "Segmenter") -> SourceOptions:
+def _source_options(
+    options: RunOptions, targets: Sequence[str], segmenter: "Segmenter", say: Callable[[str], None]
+) -> SourceOptions:
     """Pictures decoded on the GPU stay there where nothing but TensorRT looks at them, and few are held at a time."""
     drawn = options.show or any(map(shows_pictures, targets))
     keep = segmenter.backend == "tensorrt" and not drawn and not options.gpu.ahead
-    return replace(options.source, device=options.gpu.device, keep_on_device=keep)
+    return replace(
+        options.source,
+        device=options.gpu.device,
+        keep_on_device=keep,
+        low_delay=options.realtime is not None,
+        say=say,
+    )
 
 
 class _Doubts:
@@ -343,7 +396,8 @@ def check_window() -> None:
         )
 
 
-def _segmenter(options: RunOptions, interval: int | None) -> "Segmenter":
+def _segmenter(options: RunOptions, interval: int | None, say: Callable[[str], None]) -> "Segmenter":
+    from gsvnet_engine.backends.model_cache import ModelCache
     from gsvnet_engine.segmenter import Segmenter
 
     return Segmenter(
@@ -351,9 +405,15 @@ def _segmenter(options: RunOptions, interval: int | None) -> "Segmenter":
         interval=interval,
         backend=options.backend,
         threads=options.threads,
+        lanes=options.lanes,
         cpu_precision=options.cpu_precision,
         gpu=options.gpu,
+        models=ModelCache(options.gpu.cache_folder, say=say) if options.keep_models else None,
     )
+
+
+def _summary(samples: Samples) -> dict[str, float] | None:
+    return asdict(samples.summary()) if samples.count else None
 
 
 def _fps(frames: int, seconds: float) -> float:

@@ -4,20 +4,23 @@ decode ──(2 slots)──▶ segmenter ──(2 slots)──▶ sinks
 """
 
 import signal
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from threading import Condition, Event, Thread, current_thread, main_thread
-from time import perf_counter
+from functools import partial
+from threading import Event, Thread, current_thread, main_thread
+from time import monotonic, perf_counter
 from types import FrameType
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
+from gsvnet_engine.channel import Channel
 from gsvnet_engine.frames import Frame
+from gsvnet_engine.live import Newest, RealTime
 from gsvnet_engine.sinks.base import Comparison, Sink
-from gsvnet_engine.telemetry import StageTimes
+from gsvnet_engine.sources.base import Source
+from gsvnet_engine.telemetry import Samples, StageTimes
 
 if TYPE_CHECKING:
     from gsvnet_engine.segmenter import Segmentation
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 Watch = Callable[["Segmentation", Comparison | None, int], bool]
 SLOTS = 2
-_WAIT_S = 0.1  # how long a wait may keep a signal from being seen
 _JOIN_S = 1.0
 
 
@@ -37,17 +39,22 @@ class Pusher(Protocol):
 
 @dataclass(kw_only=True)
 class Tally:
-    """What a run over one source came to. agreements: the share of equal pixels of each frame compared."""
+    """What a run over one source came to. dropped: frames that were too old to be segmented.
+
+    agreements: the share of equal pixels of each frame compared. latency_ms: from a frame's arrival to its labels.
+    """
 
     frames: int = 0
     keyframes: int = 0
+    dropped: int = 0
     seconds: float = 0.0
     interrupted: bool = False
-    agreements: list[float] = field(default_factory=list)
+    agreements: Samples = field(default_factory=Samples)
+    latency_ms: Samples = field(default_factory=Samples)
 
     @property
     def agreement(self) -> float | None:
-        return float(np.mean(self.agreements)) if self.agreements else None
+        return self.agreements.mean if self.agreements.count else None
 
 
 def run_video(
@@ -59,8 +66,9 @@ def run_video(
     watch: Watch | None = None,
     times: StageTimes | None = None,
     stop: Event | None = None,
+    realtime: RealTime | None = None,
 ) -> Tally:
-    """Segment every frame of `source` into every sink.
+    """Segment every frame of `source` into every sink; with `realtime`, of a live source those that are not too old.
 
     `watch` sees each result and how many there are; where it says False, the run ends. The sinks are closed
     however it ends, so that what was written can be used.
@@ -68,35 +76,46 @@ def run_video(
     times, stop, tally = times or StageTimes(), stop or Event(), Tally()
     started = perf_counter()
     decoded, live = times.each("decode", source), getattr(source, "live", False)
-    with Writer(sinks) as writer, closing(_segmented(segmenter, decoded, stop, live=live)) as segmentations:
+    channel: Channel[Frame] = Newest(realtime.deadline_s) if realtime and live else Channel(SLOTS)
+    ahead = partial(background, stop=stop, cancel=source.cancel if isinstance(source, Source) else None)
+    segmented = _segmented(segmenter, decoded, ahead, channel, look_ahead=not (live or realtime))
+    with Writer(sinks) as writer, closing(segmented) as segmentations:
         for segmentation in segmentations:  # keyframes, or propagated; then labels
+            _count(tally, segmentation, times)
             comparison = None if compare is None else _compare(segmentation, compare, times)
             writer.write(segmentation, comparison)
-            _count(tally, segmentation, comparison, times)
+            if comparison is not None:
+                tally.agreements.add(comparison.agreement)
             if watch is not None and not watch(segmentation, comparison, tally.frames):
                 break
         else:
             writer.complete = getattr(source, "complete", False) and not stop.is_set()
     tally.seconds = perf_counter() - started
     tally.interrupted = stop.is_set()
+    tally.dropped = channel.dropped if isinstance(channel, Newest) else 0
     return tally
 
 
 def _segmented(
-    segmenter: Pusher, decoded: Iterable[Frame], stop: Event, *, live: bool
+    segmenter: Pusher,
+    decoded: Iterable[Frame],
+    ahead: Callable[..., Generator[Any, None, None]],
+    channel: Channel[Frame],
+    *,
+    look_ahead: bool,
 ) -> "Generator[Segmentation, None, None]":
     """Decode in a thread of its own, segment here. A Segmenter looks ahead as far as its backend gains by it, but not
     on a live source, where each result is wanted as soon as it is there."""
     from gsvnet_engine.segmenter import Segmenter
 
-    if live or not isinstance(segmenter, Segmenter):
-        with closing(background(decoded, stop=stop)) as frames:
+    if not look_ahead or not isinstance(segmenter, Segmenter):
+        with closing(ahead(decoded, channel)) as frames:
             for frame in frames:
                 yield segmenter.push(frame)
         return
     # `segment` is closed first: a decode thread that waits for the GPU to take a frame is then told that it will not.
     with (
-        closing(background(segmenter.feed(decoded), stop=stop)) as fed,
+        closing(ahead(segmenter.feed(decoded))) as fed,
         closing(segmenter.segment(fed)) as segmentations,
     ):
         yield from segmentations
@@ -108,24 +127,29 @@ def _compare(segmentation: "Segmentation", other: Pusher, times: StageTimes) -> 
     return Comparison(labels=labels, agreement=float(np.mean(labels == segmentation.labels)))
 
 
-def _count(
-    tally: Tally, segmentation: "Segmentation", comparison: Comparison | None, times: StageTimes
-) -> None:
+def _count(tally: Tally, segmentation: "Segmentation", times: StageTimes) -> None:
+    captured_s = segmentation.frame.captured_s
+    if captured_s is not None:
+        tally.latency_ms.add((monotonic() - captured_s) * 1e3)
     times.add_all(segmentation.stages_ms)
     tally.frames += 1
     tally.keyframes += segmentation.is_keyframe
-    if comparison is not None:
-        tally.agreements.append(comparison.agreement)
 
 
 def background(
-    iterable: Iterable[_T], slots: int = SLOTS, *, stop: Event | None = None
+    iterable: Iterable[_T],
+    channel: Channel[_T] | None = None,
+    *,
+    stop: Event | None = None,
+    cancel: Callable[[], None] | None = None,
 ) -> Generator[_T, None, None]:
-    """Iterate in a thread of its own, `slots` items ahead. What it raises is raised here.
+    """Iterate in a thread of its own, as far ahead as `channel` takes (None: SLOTS items). What it raises is raised
+    here.
 
-    Closing the generator, or setting `stop`, ends the thread after the item it is at.
+    Closing the generator, or setting `stop`, ends the thread after the item it is at; `cancel` tells that item not to
+    wait any longer.
     """
-    channel: Channel[_T] = Channel(slots)
+    channel = Channel(SLOTS) if channel is None else channel
 
     def fill() -> None:
         iterator = iter(iterable)
@@ -146,6 +170,8 @@ def background(
         yield from channel.items(stop)
     finally:
         channel.abandon()
+        if cancel is not None:
+            cancel()
         thread.join(
             _JOIN_S
         )  # a silent camera may hold it longer; it is a daemon, and ends by its own timeout
@@ -189,56 +215,6 @@ class Writer:
         except BaseException as error:
             self._error = error
             self._channel.abandon()
-
-
-class Channel(Generic[_T]):
-    """A bounded queue between two threads that either end may close."""
-
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
-        self._items: deque[_T] = deque()
-        self._changed = Condition()
-        self._finished = self._abandoned = False
-        self._error: BaseException | None = None
-
-    def put(self, item: _T) -> bool:
-        """Wait for a slot; False if the taker has gone."""
-        with self._changed:
-            while len(self._items) >= self._slots and not self._abandoned:
-                self._changed.wait(_WAIT_S)
-            if self._abandoned:
-                return False
-            self._items.append(item)
-            self._changed.notify_all()
-            return True
-
-    def finish(self, error: BaseException | None = None) -> None:
-        """Nothing more will be put; the taker gets what is there, then `error` if there is one."""
-        with self._changed:
-            self._finished, self._error = True, error
-            self._changed.notify_all()
-
-    def abandon(self) -> None:
-        """Nothing more will be taken."""
-        with self._changed:
-            self._abandoned = True
-            self._items.clear()
-            self._changed.notify_all()
-
-    def items(self, stop: Event | None = None) -> Iterator[_T]:
-        """What is put, until it is finished or `stop` is set."""
-        while stop is None or not stop.is_set():
-            with self._changed:
-                if not self._items and not self._finished:
-                    self._changed.wait(_WAIT_S)
-                    continue
-                if not self._items:
-                    if self._error is not None:
-                        raise self._error
-                    return
-                item = self._items.popleft()
-                self._changed.notify_all()
-            yield item
 
 
 @contextmanager

@@ -6,37 +6,39 @@ for segmentation in Segmenter("street").stream("road.mp4", interval=4):
 
 from collections import OrderedDict, deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvnet_engine import backends, prepare
-from gsvnet_engine.backends.base import DeviceSession, Float32, Session
+from gsvnet_engine import backends, host, prepare
+from gsvnet_engine.backends.base import DeviceSession, Float32, KeepsModels, OpensLanes, Session
 from gsvnet_engine.bundle import Bundle, ClassInfo
 from gsvnet_engine.errors import UsageError
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.geometry import Size, Sizes
-from gsvnet_engine.labels import upsample_labels
 from gsvnet_engine.schedule import Next, Schedule, Step, with_next
 
 if TYPE_CHECKING:
+    from gsvnet_engine.backends.model_cache import ModelCache
     from gsvnet_engine.backends.tensorrt.options import GpuOptions
     from gsvnet_engine.backends.tensorrt.runtime import Pending, Video
 
 _SESSIONS_KEPT = 3  # sizes whose compiled networks stay in memory when a stream changes its size
+_MOST_UNDER_WAY = 64  # frames that lanes hold together: memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation:
     """labels [H,W] uint8, the class index of every pixel of the source's picture.
 
-    `stages_ms`: milliseconds of "prepare", "keyframe" or "propagate", and "labels"; on a GPU, of the whole step there
-    ("keyframe", "propagate", or "adopt" for a keyframe computed ahead).
+    `stages_ms`: milliseconds of "prepare", "keyframe" or "propagate", and "labels", and of the wait for a keyframe
+    computed ahead ("adopt"); on a GPU, of the whole step there ("keyframe", "propagate" or "adopt").
     """
 
     labels: NDArray[np.uint8]
@@ -69,14 +71,6 @@ class Segmentation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _State:
-    """What propagation starts from: i_{t-1} [1,3,h,w], S_{t-1} [1,C,h,w]."""
-
-    current: Float32
-    scores: Float32
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Submitted:
     """A frame that a GPU is at."""
 
@@ -91,7 +85,9 @@ class Segmenter:
     bundle: a shipped name, a folder, or an open Bundle. interval: a keyframe every so many frames (None:
     the bundle's own). backend: "auto" or one of backends.BACKENDS. threads: for the networks and the
     kernels (None: their own choice). cpu_precision: "f32" or "bf16" (OpenVINO on processors that have
-    it). gpu: options of the backends on a GPU.
+    it). gpu: options of the backends on a GPU, and `ahead` for all. models: where a backend that can keeps its
+    compiled networks. lanes: intervals that `segment` and `stream` work on side by side on the CPU, each with
+    `threads` threads; they hold lanes + 1 intervals of frames.
 
     On a GPU, `close` (or a `with` block) gives its memory back.
     """
@@ -105,9 +101,13 @@ class Segmenter:
         threads: int | None = None,
         cpu_precision: str = "f32",
         gpu: "GpuOptions | None" = None,
+        models: "ModelCache | None" = None,
+        lanes: int = 1,
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, not {threads}")
+        if lanes < 1:
+            raise UsageError(f"lanes must be at least 1, not {lanes}")
         self.bundle = Bundle.open(bundle)
         self.bundle.verify()
         self._own_schedule = Schedule(
@@ -115,11 +115,22 @@ class Segmenter:
         )
         self._schedule = self._own_schedule
         self._backend = backends.choose(backend, cpu_precision, gpu)
+        if isinstance(self._backend, KeepsModels):
+            self._backend.models = models
         self._threads = threads
-        self._looks_ahead = self._backend.on_device and gpu is not None and gpu.ahead
-        self._sessions: OrderedDict[tuple[Size, ...], Session] = OrderedDict()
+        self._looks_ahead = gpu is not None and gpu.ahead
+        if lanes > 1 and (self._looks_ahead or not isinstance(self._backend, OpensLanes)):
+            raise UsageError(
+                f"intervals run side by side on the CPU, without ahead: not with {self.backend}"
+                f"{' and ahead' if self._looks_ahead else ''}"
+            )
+        self._lanes = lanes
+        if lanes > 1:
+            self._window()
+        self._sessions: OrderedDict[tuple[Size, ...], list[Session]] = OrderedDict()
         self._last: Step | None = None
-        self._state: _State | None = None  # of the last frame, on the host
+        self._state: host.State | None = None  # of the last frame, on the host
+        self._ahead: tuple[Frame, Future[host.Keyed]] | None = None  # a keyframe to come, on the host
         self._video: Video | None = None  # that the last frame was given to, on a GPU
         self._flying: deque[_Submitted] = deque()
         self._keyframe_requested = False
@@ -182,30 +193,29 @@ class Segmenter:
         return self._submit(frame, sizes, out=out).is_keyframe
 
     def segment(self, frames: Iterable[Frame | Next[Frame]]) -> Generator[Segmentation, None, None]:
-        """`push` for each frame. On a GPU the next frame is given to it before the labels of this one are waited for.
+        """`push` for each frame. On a GPU the next frame is given to it before the labels of this one are waited for;
+        with several lanes, labels are those of `push`, and the next intervals are under way.
 
         frames: what `feed` makes of a source, or any frames.
         """
-        try:
-            for frame in frames:
-                if isinstance(frame, Next):
-                    self._show_ahead(frame)
-                elif self._backend.on_device:
-                    self._flying.append(self._submit(frame, self.bundle.plan(frame.height, frame.width)))
-                    if len(self._flying) > 1:
-                        yield self._collect(self._flying.popleft())
-                else:
-                    yield self.push(frame)
-            while self._flying:
-                yield self._collect(self._flying.popleft())
-        finally:
-            self._flying.clear()
-            self._let_go()
+        if self._backend.on_device:
+            yield from self._segment_on_device(frames)
+        elif self._lanes > 1:
+            yield from self._segment_side_by_side(cast(Iterable[Frame], frames))
+        else:
+            with ThreadPoolExecutor(1, "gsvnet-ahead") as beside:
+                for frame in frames:
+                    if isinstance(frame, Next):
+                        sizes = self.bundle.plan(frame.frame.height, frame.frame.width)
+                        given = self._session(sizes), frame.frame, sizes, self._threads
+                        self._ahead = frame.token, beside.submit(host.keyframe, *given)
+                    else:
+                        yield self.push(frame)
 
     def feed(self, frames: Iterable[Frame]) -> Iterator[Frame | Next[Frame]]:
         """The frames for `segment`, to be iterated in the decode thread: on a GPU each is sent there on the way."""
         if not self._backend.on_device:
-            yield from frames
+            yield from with_next(frames, self._schedule) if self._looks_ahead else frames
             return
         shown: Frame | None = None
         for frame in with_next(frames, self._schedule) if self._looks_ahead else frames:
@@ -255,7 +265,7 @@ class Segmenter:
 
     def reset(self) -> None:
         """Forget the video so far: the next frame is a keyframe, counting and the interval start anew."""
-        self._last = self._state = None
+        self._last = self._state = self._ahead = None
         self._schedule = self._own_schedule
         self._keyframe_requested = False
         self._pushed = 0
@@ -316,28 +326,84 @@ class Segmenter:
         )
 
     def _segment_on_host(self, frame: Frame, sizes: Sizes) -> Segmentation:
+        self._check_on_host(frame)
+        age = self._age(frame)
+        token, ahead = self._ahead or (None, None)
+        done = host.step(
+            self._session(sizes),
+            frame,
+            sizes,
+            self._threads,
+            before=self._state if age else None,
+            ahead=ahead if token is frame else None,
+        )
+        self._state = done.state
+        if token is frame:
+            self._ahead = None
+        self._advance(frame, age)
+        return self._segmentation(frame, done.labels, age == 0, done.stages_ms)
+
+    def _segment_side_by_side(self, frames: Iterable[Frame]) -> Generator[Segmentation, None, None]:
+        """Each interval in the lane after the last one's: intervals start from nothing but their own keyframes."""
+        states = [self._state, *[None] * (self._lanes - 1)]
+        lane = 0
+
+        def work(
+            lane: int, session: Session, frame: Frame, sizes: Sizes, age: int
+        ) -> tuple[Frame, int, host.Done]:
+            done = host.step(session, frame, sizes, self._threads, before=states[lane] if age else None)
+            states[lane] = done.state
+            return frame, age, done
+
+        with closing(host.Lanes[tuple[Frame, int, host.Done]](self._lanes, self._window())) as lanes:
+            try:
+                for frame in frames:
+                    self._check_on_host(frame)
+                    sizes = self.bundle.plan(frame.height, frame.width)
+                    age = self._age(frame)
+                    lane = lane if age else (lane + 1) % self._lanes
+                    self._advance(frame, age)
+                    given = partial(work, lane, self._opened(sizes)[lane], frame, sizes, age)
+                    yield from map(self._taken, lanes.give(lane, given))
+                yield from map(self._taken, lanes.rest())
+            except BaseException:
+                self._last = self._state = None  # of the frame after the last one taken: it may be lost
+                raise
+
+    def _check_on_host(self, frame: Frame) -> None:
         if frame.device_planes:
             raise UsageError(f"this frame lies on a GPU: the {self.backend} backend cannot read it there")
-        session = self._session(sizes)
-        stages_ms = dict[str, float]()
-        with _timed(stages_ms, "prepare"):
-            current = prepare.current(frame, sizes.grid, threads=self._threads)
-        age = self._age(frame)
-        if age == 0 or self._state is None:
-            with _timed(stages_ms, "prepare"):
-                picture = prepare.keyframe(frame, sizes.keyframe, threads=self._threads)
-            with _timed(stages_ms, "keyframe"):
-                scores = session.keyframe(picture)
-        else:
-            with _timed(stages_ms, "propagate"):
-                scores = session.propagate(current, self._state.current, self._state.scores)
-        with _timed(stages_ms, "labels"):
-            labels = upsample_labels(scores[0], frame.height, frame.width, threads=self._threads)
 
-        scores.flags.writeable = False  # `scores` hands it out, and the next frame builds on it
-        self._state = _State(current=current, scores=scores)
-        self._advance(frame, age)
-        return self._segmentation(frame, labels, age == 0, stages_ms)
+    def _window(self) -> int:
+        window = (self._lanes + 1) * self.interval
+        if window > _MOST_UNDER_WAY:
+            raise UsageError(
+                f"{self._lanes} intervals of {self.interval} frames side by side take {window} frames in memory, more "
+                f"than {_MOST_UNDER_WAY}: choose an interval of at most {_MOST_UNDER_WAY // (self._lanes + 1)}"
+            )
+        return window
+
+    def _taken(self, result: tuple[Frame, int, host.Done]) -> Segmentation:
+        frame, age, done = result
+        self._state = done.state
+        return self._segmentation(frame, done.labels, age == 0, done.stages_ms)
+
+    def _segment_on_device(
+        self, frames: Iterable[Frame | Next[Frame]]
+    ) -> Generator[Segmentation, None, None]:
+        try:
+            for frame in frames:
+                if isinstance(frame, Next):
+                    self._show_ahead(frame)
+                    continue
+                self._flying.append(self._submit(frame, self.bundle.plan(frame.height, frame.width)))
+                if len(self._flying) > 1:
+                    yield self._collect(self._flying.popleft())
+            while self._flying:
+                yield self._collect(self._flying.popleft())
+        finally:
+            self._flying.clear()
+            self._let_go()
 
     def _submit(self, frame: Frame, sizes: Sizes, out: Any = None) -> _Submitted:
         """Give the frame to the GPU, without waiting for it."""
@@ -385,28 +451,35 @@ class Segmenter:
 
     def _stage(self, frame: Frame) -> Frame:
         """The frame, on its way to the GPU where that can be: its networks are ready, and somebody waits for it."""
-        session = self._sessions.get(self._key(self.bundle.plan(frame.height, frame.width)))
-        if session is None:  # made, and kept in order, by the other thread alone
+        opened = self._sessions.get(self._key(self.bundle.plan(frame.height, frame.width)))
+        if opened is None:  # made, and kept in order, by the other thread alone
             return frame
-        return replace(frame, staged=cast(DeviceSession, session).video.stage(frame))
+        return replace(frame, staged=cast(DeviceSession, opened[0]).video.stage(frame))
 
     def _let_go(self) -> None:
         for session in self._device_sessions():
             session.video.let_go()
 
     def _device_sessions(self) -> list[DeviceSession]:
-        sessions = list(self._sessions.values()) if self._backend.on_device else []
-        return [cast(DeviceSession, session) for session in sessions]
+        opened = list(self._sessions.values()) if self._backend.on_device else []
+        return [cast(DeviceSession, session) for sessions in opened for session in sessions]
 
     def _session(self, sizes: Sizes) -> Session:
-        """The networks for these sizes, made on first need; a few are kept, as streams switch to and fro."""
+        return self._opened(sizes)[0]
+
+    def _opened(self, sizes: Sizes) -> list[Session]:
+        """The networks for these sizes, of each lane; made on first need, a few kept, as streams switch to and fro."""
         key = self._key(sizes)
         if key not in self._sessions:
-            self._sessions[key] = self._backend.open(self.bundle, sizes, self._threads)
+            if isinstance(self._backend, OpensLanes) and self._lanes > 1:
+                opened = self._backend.open_lanes(self.bundle, sizes, self._lanes, self._threads)
+            else:
+                opened = [self._backend.open(self.bundle, sizes, self._threads)]
+            self._sessions[key] = opened
             if len(self._sessions) > _SESSIONS_KEPT:
                 _, oldest = self._sessions.popitem(last=False)
                 if self._backend.on_device:
-                    cast(DeviceSession, oldest).close()
+                    cast(DeviceSession, oldest[0]).close()
         self._sessions.move_to_end(key)
         return self._sessions[key]
 
@@ -421,10 +494,3 @@ class Segmenter:
         if not isinstance(frame, np.ndarray) and self._backend.on_device:
             return Frame.from_device(frame, index=self._pushed)
         return Frame.from_rgb(frame, index=self._pushed)
-
-
-@contextmanager
-def _timed(stages_ms: dict[str, float], stage: str) -> Iterator[None]:
-    start = perf_counter()
-    yield
-    stages_ms[stage] = stages_ms.get(stage, 0.0) + (perf_counter() - start) * 1e3

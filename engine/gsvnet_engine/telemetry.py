@@ -4,14 +4,27 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from random import Random
 from threading import Lock
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Self, TextIO, TypeVar
 
 _T = TypeVar("_T")
-STAGES = ("decode", "prepare", "keyframe", "propagate", "labels", "overlay", "encode", "write", "compare")
+_KEPT = 8192  # values of a series: percentiles of up to so many are exact, of more from a fair sample of them
+STAGES = (
+    "decode",
+    "prepare",
+    "keyframe",
+    "adopt",
+    "propagate",
+    "labels",
+    "overlay",
+    "encode",
+    "write",
+    "compare",
+)
 
 
 @dataclass(frozen=True)
@@ -41,16 +54,73 @@ class StageSummary:
         )
 
 
+# The threads of a run, and the stages whose times each spends one after another.
+_THREADS = {
+    "decode": (("decode",),),
+    "inference": (("prepare", "keyframe", "propagate", "adopt", "labels", "compare"),),
+    "sink": (("overlay", "write"), ("encode",)),
+}
+
+
+def busy_shares(totals_ms: Mapping[str, float], seconds: float, lanes: int = 1) -> dict[str, float]:
+    """How much of a run of `seconds` its decoding, inference (in `lanes`) and sinks each were at work; waiting for a
+    live source counts as decoding."""
+    return {
+        part: max(sum(totals_ms.get(stage, 0.0) for stage in stages) for stages in threads)
+        / 1e3
+        / seconds
+        / (lanes if part == "inference" else 1)
+        if seconds > 0
+        else 0.0
+        for part, threads in _THREADS.items()
+    }
+
+
+def bound_by(busy: Mapping[str, float]) -> str:
+    """The part that the others wait for."""
+    return max(busy, key=lambda part: busy[part])
+
+
+class Samples:
+    """A series of numbers in bounded memory: count, total and mean exact, percentiles from at most 8192 of them."""
+
+    def __init__(self) -> None:
+        self.count, self.total = 0, 0.0
+        self._kept = array("d")
+        self._random = Random(0)
+
+    def add(self, value: float) -> None:
+        self.count += 1
+        self.total += value
+        if len(self._kept) < _KEPT:
+            self._kept.append(value)
+        elif (place := self._random.randrange(self.count)) < _KEPT:  # each of all is kept as likely
+            self._kept[place] = value
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.count
+
+    def summary(self) -> StageSummary:
+        """ValueError where there are none."""
+        return replace(StageSummary.of(self._kept), mean=self.mean, count=self.count)
+
+
 class StageTimes:
     """Milliseconds of every stage of every frame; any thread may add."""
 
     def __init__(self) -> None:
-        self._values: dict[str, array[float]] = {}
+        self._values: dict[str, Samples] = {}
         self._lock = Lock()
 
     def add(self, stage: str, ms: float) -> None:
         with self._lock:
-            self._values.setdefault(stage, array("d")).append(ms)
+            self._values.setdefault(stage, Samples()).add(ms)
+
+    def totals_ms(self) -> dict[str, float]:
+        """By stage, all its milliseconds."""
+        with self._lock:
+            return {stage: samples.total for stage, samples in self._values.items()}
 
     def add_all(self, stages_ms: Mapping[str, float]) -> None:
         for stage, ms in stages_ms.items():
@@ -78,12 +148,9 @@ class StageTimes:
     def summary(self) -> dict[str, StageSummary]:
         """By stage, in the order of the pipeline."""
         with self._lock:
-            values = {stage: list(ms) for stage, ms in self._values.items()}
+            values = {stage: samples.summary() for stage, samples in self._values.items()}
         order = {stage: i for i, stage in enumerate(STAGES)}
-        return {
-            stage: StageSummary.of(ms)
-            for stage, ms in sorted(values.items(), key=lambda item: order.get(item[0], len(order)))
-        }
+        return dict(sorted(values.items(), key=lambda item: order.get(item[0], len(order))))
 
 
 def _quantile(ordered: list[float], q: float) -> float:

@@ -123,8 +123,9 @@ def _url(url: str, options: SourceOptions) -> Source:
     name = parts._replace(
         netloc=parts.netloc.rpartition("@")[2], query=""
     ).geturl()  # no password in any message
-    live = parts.scheme.lower() not in ("http", "https", "file")
-    extra = _LISTEN_OPTIONS.get(parts.scheme.lower())
+    scheme = parts.scheme.lower()
+    live = None if scheme in ("http", "https") else scheme != "file"
+    extra = _LISTEN_OPTIONS.get(scheme)
     return ContainerSource(
         lambda: open_container(
             url, name=name, options=extra, timeout_s=options.timeout_s, hardware=_hardware(options)

@@ -16,7 +16,7 @@ from gsvnet_engine.errors import OutputError
 from gsvnet_engine.pipeline import background, interruptible, run_video
 from gsvnet_engine.segmenter import Segmentation
 from gsvnet_engine.sinks import Comparison, Sink
-from gsvnet_engine.telemetry import Progress, StageTimes, stage_table
+from gsvnet_engine.telemetry import Progress, Samples, StageTimes, bound_by, busy_shares, stage_table
 from gsvnet_engine.video import open_source
 from tests import media
 
@@ -203,6 +203,24 @@ class TestTelemetry:
         assert list(summary) == ["decode", "labels"]
         assert (summary["labels"].mean, summary["labels"].p50, summary["labels"].p95) == (50, 50, 95)
         assert "labels" in stage_table(summary)
+
+    def test_long_series_stay_small_and_fair(self) -> None:
+        samples = Samples()
+        for value in range(100_000):
+            samples.add(float(value))
+        summary = samples.summary()
+        assert (summary.count, summary.mean) == (100_000, 49_999.5)
+        assert len(samples._kept) == 8192
+        for found, share in ((summary.p50, 0.5), (summary.p90, 0.9), (summary.p99, 0.99)):
+            assert found == pytest.approx(share * 100_000, abs=2000)  # 3.6 standard errors of the median
+
+    def test_what_bounds_the_rate(self) -> None:
+        totals = {"decode": 100.0, "keyframe": 600.0, "labels": 100.0, "overlay": 200.0, "encode": 500.0}
+        busy = busy_shares(totals, 1.0)
+        assert busy == pytest.approx({"decode": 0.1, "inference": 0.7, "sink": 0.5})
+        assert bound_by(busy) == "inference"
+        assert bound_by(busy_shares(totals, 1.0, lanes=2)) == "sink"
+        assert busy_shares(totals, 0.0) == {"decode": 0, "inference": 0, "sink": 0}
 
     def test_progress_only_on_a_terminal(self) -> None:
         import io

@@ -156,7 +156,7 @@ class TestPush:
         expected = list(by_numpy([frames[0], frames[2]], {0}))
         segmenter.push(frames[0])
         with monkeypatch.context() as broken:
-            broken.setattr("gsvnet_engine.segmenter.upsample_labels", lambda *a, **k: 1 / 0)
+            broken.setattr("gsvnet_engine.host.upsample_labels", lambda *a, **k: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 segmenter.push(frames[1])
         assert not segmenter.push(frames[2]).is_keyframe

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,12 +19,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from gsvnet_engine.errors import OutputError, UsageError
+from gsvnet_engine.errors import BackendError, OutputError, UsageError
 from gsvnet_engine.pipeline import run_video
-from gsvnet_engine.sinks import SinkContext, SinkOptions, check_target, open_sink
+from gsvnet_engine.sinks import SinkContext, SinkOptions, check_target, encoder, open_sink
 from gsvnet_engine.sinks.coco import bounding_box, compress, encode_labels
 from gsvnet_engine.sinks.palette import encode_png
 from gsvnet_engine.sinks.raw import RawLabels
+from gsvnet_engine.sinks.video import OverlayVideo
 from gsvnet_engine.video import Source, SourceOptions, open_source
 from tests import media
 
@@ -136,7 +138,8 @@ class TestOverlay:
 
     @pytest.mark.parametrize("ticks", [12800, 90000])
     def test_without_libx264(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ticks: int) -> None:
-        monkeypatch.setattr("gsvnet_engine.sinks.video._ENCODERS", ("no_such_encoder", "mpeg4"))
+        missing = replace(encoder.ENCODERS["libx264"], name="no_such_encoder")
+        monkeypatch.setitem(encoder.ENCODERS, "libx264", missing)
         step = ticks // 25
         path = media.write_video(tmp_path / "a.mp4", time_base=Fraction(1, ticks), pts=lambda n: n * step)
         convert(path, tmp_path / "o.mp4")
@@ -144,9 +147,55 @@ class TestOverlay:
 
     def test_an_unknown_preset(self, tmp_path: Path) -> None:
         path = media.write_video(tmp_path / "a.mp4")
-        with pytest.raises(OutputError, match=r"o\.mp4"):
+        with pytest.raises(UsageError, match="libx264 knows no preset 'warp'"):
             convert(path, tmp_path / "o.mp4", encoder_preset="warp")
+        with pytest.raises(UsageError, match="mpeg4 knows no presets"):
+            convert(path, tmp_path / "o.mp4", encoder="mpeg4", encoder_preset="fast")
         assert not (tmp_path / "o.mp4").exists()
+
+    def test_presets_reach_the_encoder(self, tmp_path: Path) -> None:
+        path = media.write_video(tmp_path / "a.mp4")
+        for preset, profile in ((None, "High"), ("ultrafast", "Constrained Baseline")):
+            convert(path, tmp_path / f"{preset}.mp4", encoder="libx264", encoder_preset=preset)
+            stream, _ = decoded(tmp_path / f"{preset}.mp4")
+            assert stream.profile == profile
+
+    @pytest.mark.parametrize(
+        ("name", "error", "line"),
+        [
+            ("h264_nvenc", BackendError, "h264_nvenc: does not work here .* it needs an NVIDIA GPU"),
+            ("h264_qsv", BackendError, "h264_qsv: does not work here .* it needs an Intel GPU"),
+            ("h264_vaapi", UsageError, "use h264_qsv on Intel"),
+            ("h265", UsageError, "encoder must be one of auto, libx264, mpeg4, h264_nvenc"),
+        ],
+    )
+    def test_encoders_that_are_not_here(
+        self, tmp_path: Path, name: str, error: type[Exception], line: str
+    ) -> None:
+        if error is BackendError and (Path("/dev/dri").exists() or Path("/dev/nvidiactl").exists()):
+            pytest.skip("this machine has a GPU")
+        path = media.write_video(tmp_path / "a.mp4")
+        with pytest.raises(error, match=line):
+            convert(path, tmp_path / "o.mp4", encoder=name)
+        assert not (tmp_path / "o.mp4").exists()
+
+    def test_what_the_encoder_refuses_ends_the_run(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In its own thread, which is gone afterwards; what was encoded before can be played."""
+        encode = OverlayVideo._encode
+
+        def fails(self: OverlayVideo, picture: Any, frame: Any) -> None:
+            if frame.index == 5:
+                raise OutputError("the disk is full")
+            encode(self, picture, frame)
+
+        monkeypatch.setattr(OverlayVideo, "_encode", fails)
+        path = media.write_video(tmp_path / "a.mp4")
+        with pytest.raises(OutputError, match="the disk is full"):
+            convert(path, tmp_path / "o.mp4")
+        assert len(times(tmp_path / "o.mp4")) == 5
+        assert not [t for t in threading.enumerate() if t.name == "gsvnet-encode"]
 
 
 class TestSound:

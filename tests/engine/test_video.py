@@ -1,5 +1,6 @@
 """Sources: what is read from files, folders and pipes, and how each bad input is refused."""
 
+import gc
 import io
 import threading
 from dataclasses import replace
@@ -270,6 +271,21 @@ class TestRefused:
 
     def test_a_corrupt_file_of_which_nothing_decodes(self, tmp_path: Path) -> None:
         self.refuse(media.write_corrupt(tmp_path / "a.mp4", damaged=range(16)), "not one frame")
+
+
+def test_pictures_go_when_nobody_holds_them(tmp_path: Path) -> None:
+    """Without the garbage collector, which comes too seldom for things of this size."""
+    path = media.write_video(tmp_path / "a.mp4", rotation=90, frames=20)
+    gc.collect()
+    before = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+    gc.disable()
+    try:
+        with open_source(path) as source:
+            assert len([frame.index for frame in source]) == 20
+            held = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects()) - before
+    finally:
+        gc.enable()
+    assert held <= 2
 
 
 class TestUrl:

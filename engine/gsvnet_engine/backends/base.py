@@ -14,6 +14,7 @@ from gsvnet_engine.errors import BundleError, GsvnetError
 from gsvnet_engine.geometry import Sizes
 
 if TYPE_CHECKING:
+    from gsvnet_engine.backends.model_cache import ModelCache
     from gsvnet_engine.backends.tensorrt.runtime import Video
     from gsvnet_engine.cuda.device import DeviceInfo
 
@@ -115,6 +116,22 @@ class GpuBackend(Backend, Protocol):
 
     @property
     def title(self) -> str: ...
+
+
+@runtime_checkable
+class OpensLanes(Backend, Protocol):
+    """A Backend whose networks can run several times at once."""
+
+    def open_lanes(self, bundle: Bundle, sizes: Sizes, lanes: int, threads: int | None) -> list[Session]:
+        """As `open`: a Session for each of `lanes` threads, which share their weights. threads: of each lane."""
+        ...
+
+
+@runtime_checkable
+class KeepsModels(Backend, Protocol):
+    """A Backend that can keep what it compiles in `models`; None: it keeps nothing."""
+
+    models: "ModelCache | None"
 
 
 Shape = tuple[int, ...]

@@ -15,6 +15,7 @@ from gsvnet_engine.backends.base import (
     Layer,
     Port,
     Runner,
+    Session,
     Signature,
     check_ports,
     signature,
@@ -50,6 +51,10 @@ class OnnxRuntime:
             return self._load(bundle, expected, threads)
 
         return GraphSession(load, bundle, sizes, names.PROPAGATE)
+
+    def open_lanes(self, bundle: Bundle, sizes: Sizes, lanes: int, threads: int | None) -> list[Session]:
+        session = self.open(bundle, sizes, threads)  # it may be run by several threads
+        return [session] * lanes
 
     def profile(
         self, bundle: Bundle, sizes: Sizes, threads: int | None, inputs: Mapping[str, Float32], runs: int

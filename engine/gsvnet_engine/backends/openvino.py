@@ -4,26 +4,30 @@ OpenVINO does not know ONNX local functions. With the extension of plugins/openv
 and runs propagate.onnx on our kernels; without, the plain graph on its own.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gsvnet_engine import bundle as names
-from gsvnet_engine import kernels
+from gsvnet_engine import kernels, machine
 from gsvnet_engine.backends.base import (
     Float32,
     GraphSession,
     Layer,
     Port,
     Runner,
+    Session,
     Signature,
     check_ports,
     one_line,
     signature,
     translated,
 )
+from gsvnet_engine.backends.model_cache import ModelCache, ModelKey
 from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.errors import BackendError, BundleError
 from gsvnet_engine.geometry import Sizes
@@ -38,7 +42,8 @@ class OpenVino:
     """Runs propagate.onnx with the extension, propagate.plain.onnx without it.
 
     `precision`: "f32", or "bf16" where the processor has it. Left alone, OpenVINO would choose bf16 by itself.
-    `extension` False: as where it does not load. `no_extension`: why it is not used; None where it is.
+    `extension` False: as where it does not load. `no_extension`: why it is not used; None where it is. `models`: where
+    compiled networks are kept for later processes.
     """
 
     name = "openvino"
@@ -50,6 +55,7 @@ class OpenVino:
         self.precision = precision
         self._openvino = openvino
         self._core = _core()
+        self.models: ModelCache | None = None
         self.no_extension = why_no_extension() if extension else "not wanted"
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise BackendError("openvino: this processor has no bf16 arithmetic; use --cpu-precision f32")
@@ -58,7 +64,25 @@ class OpenVino:
         def load(expected: Signature) -> Runner:
             return self.load(bundle, expected, threads)
 
-        return GraphSession(load, bundle, sizes, self.propagate_graph(bundle))
+        return GraphSession(load, bundle, sizes, self._propagate_graph(bundle, sizes, threads))
+
+    def open_lanes(self, bundle: Bundle, sizes: Sizes, lanes: int, threads: int | None) -> list[Session]:
+        compiled: dict[str, openvino.CompiledModel] = {}
+
+        def load(expected: Signature) -> Runner:
+            if expected.graph not in compiled:
+                compiled[expected.graph] = self._compile(bundle, expected, threads, streams=lanes)
+            return self._runner(bundle, expected, compiled[expected.graph])
+
+        propagate = self._propagate_graph(bundle, sizes, threads, lanes)
+        return [GraphSession(load, bundle, sizes, propagate) for _ in range(lanes)]
+
+    def _propagate_graph(self, bundle: Bundle, sizes: Sizes, threads: int | None, streams: int = 1) -> str:
+        """As `propagate_graph`, without reading it where it has been compiled before."""
+        expected = signature(names.PROPAGATE, len(bundle.manifest.classes), sizes)
+        if self.models is not None and self._key(bundle, expected, threads, streams) in self.models:
+            return names.PROPAGATE
+        return self.propagate_graph(bundle)
 
     def propagate_graph(self, bundle: Bundle) -> str:
         """The graph of PF to run: PROPAGATE where the extension knows its operations, else PROPAGATE_PLAIN."""
@@ -80,7 +104,7 @@ class OpenVino:
         self, bundle: Bundle, sizes: Sizes, threads: int | None, inputs: Mapping[str, Float32], runs: int
     ) -> list[Layer]:
         expected = signature(self.propagate_graph(bundle), len(bundle.manifest.classes), sizes)
-        request = self._compile(bundle, expected, threads, profiled=True)
+        request = self._compile(bundle, expected, threads, profiled=True).create_infer_request()
         found: list[Layer] = []
         for _ in range(runs):
             request.infer(dict(inputs))
@@ -92,8 +116,11 @@ class OpenVino:
 
     def load(self, bundle: Bundle, expected: Signature, threads: int | None) -> Runner:
         """One graph, compiled."""
+        return self._runner(bundle, expected, self._compile(bundle, expected, threads))
+
+    def _runner(self, bundle: Bundle, expected: Signature, compiled: "openvino.CompiledModel") -> Runner:
         where = str(bundle.path / expected.graph)
-        request = self._compile(bundle, expected, threads)
+        request = compiled.create_infer_request()
         outputs = list(expected.outputs)
 
         def run(inputs: dict[str, Float32]) -> Sequence[Float32]:
@@ -105,8 +132,15 @@ class OpenVino:
         return run
 
     def _compile(
-        self, bundle: Bundle, expected: Signature, threads: int | None, *, profiled: bool = False
-    ) -> "openvino.InferRequest":
+        self,
+        bundle: Bundle,
+        expected: Signature,
+        threads: int | None,
+        *,
+        streams: int = 1,
+        profiled: bool = False,
+    ) -> "openvino.CompiledModel":
+        """threads: of each stream; with several streams, one where it is None."""
         where = str(bundle.path / expected.graph)
         data = bundle.graph(expected.graph)
         settings: dict[str, str | int] = {
@@ -114,14 +148,56 @@ class OpenVino:
             "PERFORMANCE_HINT": "LATENCY",
             "PERF_COUNT": "YES" if profiled else "NO",
         }
-        if threads is not None:
-            settings["INFERENCE_NUM_THREADS"] = threads
+        if threads is not None or streams > 1:
+            settings["INFERENCE_NUM_THREADS"] = (threads or 1) * streams
+        if streams > 1:
+            settings["NUM_STREAMS"] = streams
+        if self.models is None or profiled:
+            return self._made(data, where, expected, settings)
+        key = self._key(bundle, expected, threads, streams)
+        model = self._kept(self.models, key, settings)
+        if model is None:
+            model = self._made(data, where, expected, settings)
+            self.models.put(key, model.export_model().getvalue())
+        return model
+
+    def _made(
+        self, data: bytes, where: str, expected: Signature, settings: dict[str, str | int]
+    ) -> "openvino.CompiledModel":
         with translated(BundleError, f"{where}: openvino cannot load it"):
             model = self._core.read_model(data)
             check_ports(where, _ports(model.inputs), _ports(model.outputs), expected)
             self._fix(model, expected)
             check_ports(where, _ports(model.inputs), _ports(model.outputs), _without_constants(expected))
-            return self._core.compile_model(model, "CPU", settings).create_infer_request()
+            return self._core.compile_model(model, "CPU", settings)
+
+    def _kept(
+        self, models: ModelCache, key: ModelKey, settings: dict[str, str | int]
+    ) -> "openvino.CompiledModel | None":
+        blob = models.get(key)
+        if blob is None:
+            return None
+        try:
+            return self._core.import_model(BytesIO(blob), "CPU", settings)
+        except RuntimeError:  # OpenVINO's only one
+            models.reject(key)
+            return None
+
+    def _key(self, bundle: Bundle, expected: Signature, threads: int | None, streams: int) -> ModelKey:
+        processor = machine.cpu()
+        library = kernels.openvino_extension(_version()) if self.no_extension is None else None
+        return ModelKey(
+            bundle=bundle.manifest.name,
+            graph=expected.graph,
+            graph_sha256=hashlib.sha256(bundle.graph(expected.graph)).hexdigest(),
+            extension_sha256="" if library is None else hashlib.sha256(library.read_bytes()).hexdigest(),
+            runtime=f"OpenVINO {self._openvino.__version__}",
+            processor=" ".join([processor["model"], *processor["features"]]),
+            precision=self.precision,
+            threads=threads,
+            streams=streams,
+            shapes={**expected.inputs, **expected.constants},
+        )
 
     def _fix(self, model: "openvino.Model", expected: Signature) -> None:
         """Make constant inputs part of the model, and give the others their sizes: no shape is dynamic."""
@@ -151,9 +227,7 @@ def why_no_extension() -> str | None:
 
     It links one exact version of OpenVINO, which its file's name gives: another is never tried.
     """
-    import openvino
-
-    version = openvino.__version__.partition("-")[0]
+    version = _version()
     library = kernels.openvino_extension(version)
     if library is None:
         return f"this installation was not built with OpenVINO {version}"
@@ -162,6 +236,12 @@ def why_no_extension() -> str | None:
     except Exception as problem:
         return one_line(problem)
     return None
+
+
+def _version() -> str:
+    import openvino
+
+    return str(openvino.__version__).partition("-")[0]
 
 
 def _without_constants(expected: Signature) -> Signature:

@@ -51,6 +51,12 @@ def command(
     quick: Annotated[
         bool, typer.Option("--quick", help="The ratios alone: fewer intervals, frames and rounds.")
     ] = False,
+    sizes: Annotated[
+        bool, typer.Option("--sizes", help="Instead: milliseconds per megapixel from 480x360 to 3840x2160.")
+    ] = False,
+    first_frame: Annotated[
+        bool, typer.Option("--first-frame", help="Instead: the first frame, networks compiled and kept.")
+    ] = False,
     png: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Draw frames/s over intervals (needs matplotlib).")
     ] = None,
@@ -76,6 +82,21 @@ def command(
     def say(note: str) -> None:
         print(note, file=sys.stderr, flush=True)
 
+    if sizes or first_frame:
+        from gsvnet_engine.cli import bench_modes
+
+        names = tuple(bundle) if bundle else default_bundles(say)[:1]
+        if len(names) > 1 or (sizes and first_frame):
+            raise UsageError("--sizes and --first-frame measure one bundle, one of them at a time")
+        clip = video or default_clip(say)
+        given = bench_modes.Given(
+            bundle=names[0], clip=clip, cache=cache_folder(), backend=backend, threads=threads, quick=quick
+        )
+        text, facts = (
+            bench_modes.sizes(given, say) if sizes else bench_modes.first_frame(given, (height, width), say)
+        )
+        print(json.dumps(facts) if as_json else text, flush=True)
+        return
     options = BenchOptions(
         bundles=tuple(bundle) if bundle else default_bundles(say),
         video=video or default_clip(say),

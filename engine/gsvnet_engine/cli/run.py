@@ -43,7 +43,34 @@ def command(
     ahead: Annotated[
         bool,
         typer.Option(
-            "--ahead", help="On a GPU, compute the next keyframe beside the frames before it: even latency."
+            "--ahead",
+            help="Compute the next keyframe beside the frames before it: even pace, an interval late.",
+        ),
+    ] = False,
+    realtime: Annotated[
+        bool,
+        typer.Option(
+            "--realtime",
+            help="Lowest latency: a live source's frames that are too old are dropped, and counted.",
+        ),
+    ] = False,
+    deadline: Annotated[
+        float | None,
+        typer.Option(metavar="MS", help="Too old for --realtime, in milliseconds. Default: 200."),
+    ] = None,
+    reconnect: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="S",
+            help="Seconds that a lost live source is tried again for. Default: 30 with --realtime, else 0.",
+        ),
+    ] = None,
+    throughput: Annotated[
+        bool,
+        typer.Option(
+            "--throughput",
+            help="Most frames/s from the CPU: as many intervals side by side as --threads, with a thread each.",
         ),
     ] = False,
     hwaccel: Annotated[
@@ -71,7 +98,17 @@ def command(
     crf: Annotated[
         int, typer.Option(min=0, max=51, help="Quality of the overlay: less is better and larger.")
     ] = 23,
-    encoder_preset: Annotated[str, typer.Option(help="x264's preset, ultrafast to veryslow.")] = "veryfast",
+    encoder: Annotated[
+        str,
+        typer.Option(help="auto, libx264, mpeg4, h264_nvenc, h264_qsv or h264_amf, as FFmpeg names them."),
+    ] = "auto",
+    encoder_preset: Annotated[
+        str | None,
+        typer.Option(
+            help="The encoder's: libx264 has ultrafast to veryslow, h264_nvenc p1 to p7. Default: a quick one.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite outputs that exist.")] = False,
     image_fps: Annotated[float, typer.Option(help="Frames/s of a folder of images.")] = 10.0,
     raw_size: Annotated[str | None, typer.Option(metavar="WxH", help="Size of the frames on stdin.")] = None,
@@ -86,11 +123,17 @@ def command(
     import json
     import sys
 
+    from gsvnet_engine import machine
     from gsvnet_engine.errors import UsageError
     from gsvnet_engine.job import RunOptions, run
+    from gsvnet_engine.live import DEADLINE_S, RECONNECT_S, RealTime
     from gsvnet_engine.sinks import STDOUT, SinkOptions
     from gsvnet_engine.video import SourceOptions
 
+    if deadline is not None and not realtime:
+        raise UsageError("--deadline is for --realtime, which drops what is older: give both, or neither")
+    if throughput and (realtime or ahead):
+        raise UsageError("--throughput excludes --realtime and --ahead: choose one of them")
     targets = tuple(output or ())
     if as_json and STDOUT in targets:
         raise UsageError(
@@ -105,19 +148,30 @@ def command(
             max_frames=max_frames,
             image_fps=image_fps,
             hwaccel=hwaccel,
+            reconnect_s=(RECONNECT_S if realtime else 0.0) if reconnect is None else reconnect,
             raw=_raw_format(raw_size, raw_format, raw_fps),
         ),
         sink=SinkOptions(
-            force=force, alpha=alpha, legend=not no_legend, encoder_preset=encoder_preset, crf=crf
+            force=force,
+            alpha=alpha,
+            legend=not no_legend,
+            encoder=encoder,
+            encoder_preset=encoder_preset,
+            crf=crf,
         ),
         bundle=bundle,
         interval=interval,
         backend=backend,
         cpu_precision=cpu_precision,
-        threads=threads,
+        threads=1 if throughput else threads,
+        lanes=(threads or machine.cores()) if throughput else 1,
         gpu=gpu_options(
             device=gpu, plan_cache=plan_cache, plugin=plugin, build=not no_build, ahead=ahead, quiet=quiet
         ),
+        keep_models=True,
+        realtime=RealTime(deadline_s=DEADLINE_S if deadline is None else deadline / 1e3)
+        if realtime
+        else None,
         compare=compare,
         show=show,
         quiet=quiet,

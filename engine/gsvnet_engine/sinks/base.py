@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SinkOptions:
-    """How outputs are made. alpha: the classes' share of the colour. crf: x264's, less is better."""
+    """How outputs are made. alpha: the classes' share of the colour. encoder: "auto" or FFmpeg's name of one.
+
+    encoder_preset: that encoder's, None for its own default. crf: x264's, less is better.
+    """
 
     force: bool = False
     alpha: float = 0.5
     legend: bool = True
-    encoder_preset: str = "veryfast"
+    encoder: str = "auto"
+    encoder_preset: str | None = None
     crf: int = 23
 
     def __post_init__(self) -> None:

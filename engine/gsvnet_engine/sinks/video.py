@@ -6,15 +6,18 @@ from fractions import Fraction
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import av
 import cv2
 import numpy as np
 
-from gsvnet_engine.errors import BackendError, OutputError
+from gsvnet_engine.channel import Channel
+from gsvnet_engine.errors import OutputError
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.overlay import Bytes, Painter, Planes
+from gsvnet_engine.sinks import encoder
 from gsvnet_engine.sinks.base import Comparison, Sink, SinkContext, check_file, writing
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 # A file cut off at any moment plays up to its last fragment; a finished one is an ordinary mp4.
 _MP4_OPTIONS = {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "1000000"}
 _FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
-_ENCODERS = ("libx264", "mpeg4")
+_SLOTS = 2  # painted pictures that wait to be encoded
 _MPEG4_FINEST = 65535  # ticks a second
 _LARGEST_TIMESCALE = 2**31 - 1
 _KEYFRAME_EVERY_S = 5
@@ -34,7 +37,10 @@ _MATRIX_TAGS = {"bt601": 6, "bt709": 1, "bt2020": 9}
 
 
 class OverlayVideo(Sink):
-    """H.264 (mpeg4 without libx264) in mp4, mov or mkv; odd sides get their last row or column twice."""
+    """H.264 (mpeg4 without libx264) in mp4, mov or mkv; odd sides get their last row or column twice.
+
+    Painted in the caller's thread, encoded in one of its own.
+    """
 
     def __init__(self, path: Path, context: SinkContext) -> None:
         self.target = str(path)
@@ -50,6 +56,9 @@ class OverlayVideo(Sink):
         self._shift: int | None = None  # the pts of the source that is time 0 of the output
         self._end_s = Fraction(0)
         self._audio: AudioCopy | None = None
+        self._painted: Channel[tuple[av.VideoFrame, Frame]] = Channel(_SLOTS)
+        self._error: BaseException | None = None
+        self._encoder = encoder.choose(options.encoder, options.crf, options.encoder_preset)
         with self._writing():
             self._container: Any = av.open(
                 f"file:{path}", "w", format=self._format, options=self._container_options()
@@ -62,22 +71,48 @@ class OverlayVideo(Sink):
             except BaseException:
                 self._abandon()
                 raise
+        self._thread = Thread(target=self._encode_all, name="gsvnet-encode", daemon=True)
+        self._thread.start()
 
     def write(self, segmentation: "Segmentation", comparison: Comparison | None = None) -> None:
-        times = self._context.times
-        with times.timed("overlay"):
+        with self._context.times.timed("overlay"):
             picture = self._paint(segmentation, comparison)
-        with times.timed("encode"), self._writing():
-            self._stamp(picture, segmentation.frame)
-            self._container.mux(self._stream.encode(picture))
-            self._frames += 1
-            if self._audio is not None:
-                self._audio.copy_until(self._end_s)
+        if not self._painted.put((picture, segmentation.frame)):
+            self._raise_what_failed()
+
+    def _encode_all(self) -> None:
+        try:
+            for picture, frame in self._painted.items():
+                with self._context.times.timed("encode"), self._writing():
+                    self._encode(picture, frame)
+        except BaseException as error:
+            self._error = error
+            self._painted.abandon()
+
+    def _encode(self, picture: av.VideoFrame, frame: Frame) -> None:
+        self._stamp(picture, frame)
+        self._container.mux(self._stream.encode(picture))
+        self._frames += 1
+        if self._audio is not None:
+            self._audio.copy_until(self._end_s)
+
+    def _raise_what_failed(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
 
     def close(self, *, complete: bool = True) -> None:
-        container, self._container = self._container, None
-        if container is None:
+        if self._container is None:
             return
+        self._painted.finish()
+        self._thread.join()
+        container, self._container = self._container, None
+        try:
+            self._finish(container, complete)
+        finally:
+            self._raise_what_failed()
+
+    def _finish(self, container: Any, complete: bool) -> None:
         try:
             with self._writing():
                 container.mux(self._stream.encode(None))
@@ -159,19 +194,16 @@ class OverlayVideo(Sink):
 
     def _add_video(self) -> Any:
         context, source = self._context, self._context.source
-        encoder = _encoder()
         time_base = source.time_base
-        options = {"preset": context.options.encoder_preset, "crf": str(context.options.crf), "bf": "0"}
-        if encoder == "mpeg4":
-            options = {"qscale": "4", "flags": "+qscale", "global_quality": str(4 * 118)}
-            if time_base.denominator > _MPEG4_FINEST:
-                time_base = Fraction(1, 60000)
-        # no B-frames ("bf"): with them an mp4's times hang on an edit list, which a cut-off file may not have
+        if self._encoder.name == "mpeg4" and time_base.denominator > _MPEG4_FINEST:
+            time_base = Fraction(1, 60000)
         stream: Any = self._container.add_stream(
-            encoder, rate=source.rate.limit_denominator(100000), options=options
+            self._encoder.name,
+            rate=source.rate.limit_denominator(100000),
+            options=self._encoder.options(context.options.crf, self._preset()),
         )
         stream.height, stream.width = even(source.height), even(source.width) * self._panes
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = self._encoder.pixel_format
         stream.codec_context.time_base = time_base
         stream.codec_context.gop_size = max(round(_KEYFRAME_EVERY_S * source.rate), 1)
         self._tags = _output_tags(source.color, source.height)
@@ -182,6 +214,12 @@ class OverlayVideo(Sink):
         if source.pixel_aspect is not None:
             stream.codec_context.sample_aspect_ratio = source.pixel_aspect
         return stream
+
+    def _preset(self) -> str | None:
+        """The one that is wanted, unless "auto" had to take an encoder that knows none."""
+        options = self._context.options
+        fell_back = options.encoder == encoder.AUTO and self._encoder.preset is None
+        return None if fell_back else options.encoder_preset
 
     def _add_audio(self, track: "AudioTrack") -> "AudioCopy | None":
         copy = AudioCopy(track)
@@ -283,16 +321,6 @@ def _rows(plane: Any) -> Bytes:
     """[rows, columns] of a new picture's plane, to be written to; the padding of the rows is left out."""
     samples = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
     return samples[:, : plane.width]
-
-
-def _encoder() -> str:
-    for name in _ENCODERS:
-        with suppress(ValueError):  # PyAV's UnknownCodecError
-            av.Codec(name, "w")
-            return name
-    raise BackendError(
-        f"this FFmpeg can encode none of {', '.join(_ENCODERS)}: install PyAV from PyPI (pip install av)"
-    )
 
 
 def _output_tags(tags: "ColorTags", height: int) -> "ColorTags":

@@ -1,11 +1,12 @@
 """What every source of frames has in common."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -25,6 +26,10 @@ class RawFormat:
     rate: Fraction = Fraction(25)
 
 
+def _silent(note: str) -> None:
+    pass
+
+
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
     """Which part of a source to read, and what it cannot say of itself.
@@ -32,6 +37,8 @@ class SourceOptions:
     start_s, duration_s: seconds, counted from the first frame. image_fps: frames/s of a folder of images.
     raw: what comes on stdin. timeout_s: seconds that a URL may stay silent. hwaccel: "cuda" to decode on GPU number
     `device` where that can be. keep_on_device: its pictures then stay there, for the tensorrt backend alone.
+    reconnect_s: seconds that a lost live source is tried again for; 0: not at all. low_delay: no picture waits for
+    another to be decoded beside it. say: takes notes of what happens to a live source.
     """
 
     start_s: float = 0.0
@@ -43,6 +50,9 @@ class SourceOptions:
     hwaccel: str | None = None
     device: int = 0
     keep_on_device: bool = False
+    reconnect_s: float = 0.0
+    low_delay: bool = False
+    say: Callable[[str], None] = _silent
 
     def __post_init__(self) -> None:
         if not 0 <= self.start_s < float("inf"):
@@ -53,6 +63,8 @@ class SourceOptions:
             raise UsageError(f"max-frames must be at least 1, not {self.max_frames}")
         if not 0.001 <= self.image_fps <= 1000:
             raise UsageError(f"image-fps must be in 0.001..1000, not {self.image_fps}")
+        if not 0 <= self.reconnect_s < float("inf"):
+            raise UsageError(f"reconnect must be 0 or more seconds, not {self.reconnect_s}")
         if self.hwaccel not in (None, "cuda"):
             raise UsageError(f"hwaccel must be cuda, or left out, not {self.hwaccel!r}")
 
@@ -91,6 +103,7 @@ class Source(ABC):
 
     width, height: pixels after rotation, of the first frame. frames_estimate: None where nobody knows.
     origin: the pts that counts as second 0. errors grows while reading. complete: the end was reached.
+    cancelled: nobody waits for it any more; `cancel` sets it.
     """
 
     name: str
@@ -110,6 +123,7 @@ class Source(ABC):
         self.options = options
         self.errors: list[SourceError] = []
         self.complete = False
+        self.cancelled = Event()
         self._busy = Lock()
         self._closed = False
 
@@ -127,7 +141,7 @@ class Source(ABC):
                 return
             if frame.pts_s >= end_s:
                 return
-            yield frame
+            yield frame if frame.captured_s is not None else replace(frame, captured_s=monotonic())
             if count == options.max_frames:
                 return
 
@@ -135,8 +149,13 @@ class Source(ABC):
     def _frames(self) -> Iterator[Frame]:
         """Frames from `options.start_s` on, numbered from 0."""
 
+    def cancel(self) -> None:
+        """Give up whatever it waits for, as far as that can be given up; from any thread."""
+        self.cancelled.set()
+
     def close(self) -> None:
         """Let go of the file, unless a thread still waits in it for a silent camera: that would crash."""
+        self.cancel()
         if self._busy.acquire(timeout=_CLOSE_WAIT_S):
             try:
                 self._closed = True

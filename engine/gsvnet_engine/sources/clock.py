@@ -13,11 +13,19 @@ class Clock:
         self._jump = max(jump, 1)
         self._offset = 0
         self._last: int | None = None
+        self._restart: int | None = None
+
+    def restart(self, gap: int) -> None:
+        """The next pts comes of another clock, and is shown `gap` ticks after the last one."""
+        self._restart = max(gap, 1)
 
     def next(self, pts: int | None) -> tuple[int, bool]:
         """The repaired pts, and whether the stream's clock was set back here."""
         last, reset = self._last, False
-        if pts is None:
+        if self._restart is not None:
+            fixed = self._restart + (0 if last is None else last)
+            self._offset, self._restart = fixed - (pts or 0), None
+        elif pts is None:
             fixed = 0 if last is None else last + self._step
         else:
             fixed = pts + self._offset

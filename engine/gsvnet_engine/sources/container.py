@@ -7,6 +7,7 @@ from fractions import Fraction
 from itertools import chain
 from math import ceil
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import av
@@ -20,6 +21,7 @@ from gsvnet_engine.frames import Frame
 from gsvnet_engine.sources.base import AudioTrack, ColorTags, Source, SourceError, SourceOptions
 from gsvnet_engine.sources.clock import Clock
 from gsvnet_engine.sources.layout import from_av, orientation_of, pixel_aspect
+from gsvnet_engine.sources.reconnect import Backoff
 
 if TYPE_CHECKING:
     from av.codec.hwaccel import HWAccel
@@ -28,6 +30,7 @@ _SEEK_BACK_S = (0.0, 2.0, 10.0)  # how much earlier to try where a seek lands to
 _CLOCK_JUMP_S = 1.0
 _DEMUX_TRIES = 3
 _END_TOLERANCE_S = 0.5
+_MOST_ERRORS = 1000  # that are kept: a live source may run for weeks
 _OUTPUT_CORRUPT = (
     1 << 3
 )  # AV_CODEC_FLAG_OUTPUT_CORRUPT: a damaged picture is shown and flagged, not swallowed
@@ -36,7 +39,10 @@ Opener = Callable[[], "av.container.InputContainer"]
 
 
 class ContainerSource(Source):
-    """The first video track of whatever `opener` opens. Damage is counted, and what decodes is delivered."""
+    """The first video track of whatever `opener` opens. Damage is counted, and what decodes is delivered.
+
+    live: None for a source that is live unless it says how long it lasts.
+    """
 
     def __init__(
         self,
@@ -46,15 +52,15 @@ class ContainerSource(Source):
         name: str,
         stem: str,
         path: Path | None = None,
-        live: bool = False,
+        live: bool | None = False,
     ) -> None:
         super().__init__(options)
-        self.name, self.stem, self.live = name, stem, live
+        self.name, self.stem, self._opener = name, stem, opener
+        self._backoff = Backoff(options.reconnect_s)
         self._container = opener()
+        self.live = self._container.duration is None if live is None else live
         try:
-            self._stream = _video_stream(self._container, name)
-            self._stream.thread_type = "AUTO"
-            self._stream.codec_context.flags |= _OUTPUT_CORRUPT
+            self._take_stream()
             self._describe_stream()
             self.audio = _audio_track(self._container, path)
             pictures = self._from_start()
@@ -66,6 +72,12 @@ class ContainerSource(Source):
             self._container.close()
             raise
         self._pictures = chain([first], pictures)
+
+    def _take_stream(self) -> None:
+        self._stream = _video_stream(self._container, self.name)
+        self._stream.thread_type = "SLICE" if self.options.low_delay else "AUTO"
+        self._stream.codec_context.flags |= _OUTPUT_CORRUPT
+        self._stream.codec_context.copy_opaque = True
 
     def _describe_stream(self) -> None:
         stream = self._stream
@@ -109,6 +121,7 @@ class ContainerSource(Source):
                 time_base=self.time_base,
                 pts_s=self._seconds(pts),
                 forces_keyframe=forced,
+                captured_s=_arrival_s(picture),
             )
 
     def _from_start(self) -> Iterator[tuple[av.VideoFrame, int, bool]]:
@@ -145,6 +158,13 @@ class ContainerSource(Source):
         return self._decoded()
 
     def _decoded(self) -> Iterator[tuple[av.VideoFrame, int, bool]]:
+        yield from self._until_lost()
+        while self.live and self.options.reconnect_s and self._regained():
+            yield from self._until_lost()
+        self._check_end()
+
+    def _until_lost(self) -> Iterator[tuple[av.VideoFrame, int, bool]]:
+        ticks = (self._stream.time_base or self.time_base) / self.time_base  # differ after a reconnection
         for packet in self._packets():
             try:
                 pictures = self._stream.codec_context.decode(packet)
@@ -155,7 +175,9 @@ class ContainerSource(Source):
                 continue
             for picture in pictures:
                 self._pictures_decoded += 1
-                pts, reset = self._clock.next(picture.pts)
+                if self._backoff.is_lost:
+                    self._back()
+                pts, reset = self._clock.next(None if picture.pts is None else round(picture.pts * ticks))
                 if not self._starts_known:
                     self.origin, self._starts_known = pts, True
                 self._last_end = pts + (picture.duration or self._step)
@@ -164,7 +186,29 @@ class ContainerSource(Source):
                 if picture.is_corrupt:
                     self._note("a picture is damaged", at_s=self._seconds(pts))
                 yield picture, pts, forced
-        self._check_end()
+
+    def _regained(self) -> bool:
+        """Open a lost source again; its next picture stands as much later as it took."""
+        if self._backoff.lost(monotonic()):
+            self.options.say(f"{self.name}: lost; trying again for {self.options.reconnect_s:g} s")
+            self._note("the connection was lost")
+        self._container.close()
+        while (wait_s := self._backoff.wait_s(monotonic())) is not None:
+            if self.cancelled.wait(wait_s):
+                return False
+            with suppress(InputError, av.FFmpegError, OSError):
+                self._container = self._opener()
+                self._take_stream()
+                self._suspect = True
+                self._clock.restart(round(self._backoff.away_s(monotonic()) / self.time_base))
+                return True
+        self._note(f"it did not come back within {self.options.reconnect_s:g} s")
+        return False
+
+    def _back(self) -> None:
+        away_s, attempts = self._backoff.away_s(monotonic()), self._backoff.attempts
+        self._backoff.found()
+        self.options.say(f"{self.name}: back after {away_s:.1f} s, at attempt {attempts}")
 
     def _packets(self) -> "Iterator[av.Packet[av.VideoStream] | None]":
         """The packets of the video track, and None once after the last: the decoder still holds pictures."""
@@ -173,6 +217,8 @@ class ContainerSource(Source):
             try:
                 for packet in self._container.demux(self._stream):
                     if packet.size:
+                        if self.live:
+                            packet.opaque = monotonic()
                         tries = 0
                         self._packets_read += 1
                         yield packet
@@ -200,7 +246,8 @@ class ContainerSource(Source):
             self._note(f"{lost} of {self._packets_read} frames could not be decoded")
 
     def _note(self, text: str, *, at_s: float | None = None) -> None:
-        self.errors.append(SourceError(self._seconds(self._last_end) if at_s is None else at_s, text))
+        if len(self.errors) < _MOST_ERRORS:
+            self.errors.append(SourceError(self._seconds(self._last_end) if at_s is None else at_s, text))
         self._suspect = True
 
     def _seconds(self, pts: int) -> float:
@@ -254,6 +301,11 @@ def open_container(
         raise InputError(f"{name}: is not a video that can be read ({why})") from error
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{name}: cannot be opened: {_reason(error)}") from error
+
+
+def _arrival_s(picture: av.VideoFrame) -> float | None:
+    """What was written on its packet."""
+    return picture.opaque if isinstance(picture.opaque, float) else None
 
 
 def _video_stream(container: "av.container.InputContainer", name: str) -> "av.VideoStream":

@@ -167,12 +167,12 @@ def untagged_matrix(height: int) -> Matrix:
 
 def orientation_of(picture: "av.VideoFrame") -> Orientation:
     """How the picture must be turned to be looked at, by its display matrix."""
-    if not len(picture.side_data):
-        return UPRIGHT
-    from av.sidedata.sidedata import Type
+    from av.sidedata.sidedata import SideDataContainer, Type
 
-    side_data: Any = picture.side_data
-    matrix = side_data.get(Type.DISPLAYMATRIX)
+    # not `picture.side_data`: picture and container would hold each other, and hundreds of pictures wait for the
+    # garbage collector's rarest round
+    container: Any = SideDataContainer
+    matrix = container(picture).get(Type.DISPLAYMATRIX)
     return UPRIGHT if matrix is None else Orientation.from_display_matrix(np.frombuffer(matrix, np.int32))
 
 

@@ -208,12 +208,14 @@ def test_cache(
     assert main(["cache", "ls"]) == 0
     text = capsys.readouterr().out
     assert (
-        "toy-keyframe-24x32" in text and "TensorRT 11.4.0, Stand-in GPU, fp32" in text and "2 plans" in text
+        "toy-keyframe-24x32" in text
+        and "TensorRT 11.4.0, Stand-in GPU, fp32" in text
+        and "2 plans and 0 compiled" in text
     )
     assert main(["cache", "ls", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["plans"]) == 2
     assert main(["cache", "clear"]) == 0
-    assert "2 plans removed" in capsys.readouterr().out
+    assert "2 plans and 0 compiled networks removed" in capsys.readouterr().out
     assert main(["cache", "ls"]) == 0
     assert "0 plans" in capsys.readouterr().out
 

@@ -3,10 +3,13 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -226,6 +229,8 @@ class TestRefused:
             ("road.mp4", "--duration", "0"),
             ("road.mp4", "--interval", "0"),
             ("road.mp4", "--alpha", "2"),
+            ("road.mp4", "-o", "o.mp4", "--encoder", "h264_vaapi"),
+            ("road.mp4", "-o", "o.mp4", "--encoder-preset", "warp"),
             ("-", "-o", "o.mp4"),
             ("-", "--raw-size", "tall"),
             ("-", "--raw-size", "8x6", "--raw-format", "pink"),
@@ -309,3 +314,108 @@ def test_real_clips(run: Run, data_dir: Path, tmp_path: Path, capsys: pytest.Cap
     assert report["frames"] == 16
     for output in report["outputs"]:
         assert frames_in(tmp_path / output) == 8
+
+
+class TestLive:
+    def serve(self, data: list[bytes], pause_s: float, times: int) -> tuple[str, threading.Thread]:
+        """A loopback address that streams `data`, a piece every `pause_s`, to one connection after another."""
+        server = socket.create_server(("127.0.0.1", 0))
+        server.settimeout(30)
+
+        def send() -> None:
+            with server:
+                for _ in range(times):
+                    connection, _ = server.accept()
+                    with connection, suppress(OSError):
+                        for piece in data:
+                            connection.sendall(piece)
+                            time.sleep(pause_s)
+
+        thread = threading.Thread(target=send, daemon=True)
+        thread.start()
+        return f"tcp://127.0.0.1:{server.getsockname()[1]}", thread
+
+    def pieces(self, folder: Path, frames: int) -> list[bytes]:
+        data = media.write_video(folder / "live.ts", frames=frames).read_bytes()
+        size = -(-len(data) // frames)
+        return [data[at : at + size] for at in range(0, len(data), size)]
+
+    def test_a_stream_lost_and_found(
+        self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        url, thread = self.serve(self.pieces(tmp_path, 7), 0.02, times=2)
+        options = "--realtime", "--deadline", 5000, "--reconnect", 1, "--interval", 100
+        assert run(url, *options, "--json", "-q", "-o", "o.mp4", "-o", "o.jsonl") == 7
+        thread.join(10)
+        captured = capsys.readouterr()
+        report = json.loads(captured.out)
+        assert (report["frames"], report["dropped"]) == (14, 0)
+        assert report["keyframes"] == 2  # the first frame, and the first after the loss
+        latency = report["inputs"][0]["latency_ms"]
+        assert {"p50", "p90", "p95", "p99", "count"} <= set(latency) and latency["count"] == 14
+        assert "the connection was lost" in [error["text"] for error in report["errors"]]
+        assert "back after" in captured.err
+        assert frames_in(tmp_path / "o.mp4") == 14
+
+    def test_a_deadline_drops_before_the_scheduler(
+        self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        url, _ = self.serve(self.pieces(tmp_path, 50), 0.0, times=1)
+        assert (
+            run(url, "--realtime", "--deadline", 0.01, "--reconnect", 0, "--json", "-q", "-o", "o.jsonl") == 0
+        )
+        report = json.loads(capsys.readouterr().out)
+        assert report["dropped"] > 0 and report["frames"] + report["dropped"] == 50
+        lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+        assert len(lines) == report["frames"]
+
+    def test_files_are_whole(self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        media.write_video(tmp_path / "road.mp4", frames=9)
+        assert run("road.mp4", "--realtime", "--deadline", 0.01, "-o", "o.jsonl") == 0
+        said = capsys.readouterr().err
+        assert "road.mp4: 0 frames dropped" in said and "from arrival to labels p50" in said
+        assert "the rate is bound by" in said
+
+    def test_an_interruption_while_it_is_lost(self, toy: Path, tmp_path: Path) -> None:
+        url, _ = self.serve(self.pieces(tmp_path, 8), 0.0, times=1)
+        with process(toy, url, "--reconnect", 600, "-o", "o.jsonl", "--json", cwd=tmp_path) as child:
+            assert child.stderr is not None and child.stdout is not None
+            while b"lost; trying again" not in child.stderr.readline():
+                assert child.poll() is None
+            child.send_signal(signal.SIGINT)
+            sent_s = time.monotonic()
+            report = json.loads(child.stdout.read())
+            child.wait(30)
+        assert time.monotonic() - sent_s < 10  # not 600; how soon is test_live's affair
+        assert child.returncode == 130 and report["interrupted"]
+
+    def test_a_deadline_wants_realtime(
+        self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        media.write_video(tmp_path / "road.mp4", frames=1)
+        assert run("road.mp4", "--deadline", 100) == 2
+        assert "--deadline is for --realtime" in one_line(capsys)
+
+
+class TestThroughput:
+    def test_labels_are_the_ordinary_ones(
+        self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        media.write_video(tmp_path / "road.mp4", frames=20)
+        assert run("road.mp4", "-o", "one/", "--threads", 1, "-q") == 0
+        assert run("road.mp4", "-o", "two/", "--threads", 2, "--throughput", "--json", "-q") == 0
+        report = json.loads(capsys.readouterr().out)
+        assert (report["lanes"], report["frames"]) == (2, 20)
+        assert report["bound_by"] in report["busy"] and set(report["busy"]) == {"decode", "inference", "sink"}
+        assert run("road.mp4", "-o", "ahead/", "--threads", 1, "--ahead", "-q") == 0
+        names = sorted(path.name for path in (tmp_path / "one").iterdir())
+        assert len(names) == 20
+        for name in names:
+            expected = (tmp_path / "one" / name).read_bytes()
+            assert (tmp_path / "two" / name).read_bytes() == expected
+            assert (tmp_path / "ahead" / name).read_bytes() == expected
+
+    @pytest.mark.parametrize("other", ["--realtime", "--ahead"])
+    def test_excludes(self, run: Run, capsys: pytest.CaptureFixture[str], other: str) -> None:
+        assert run("road.mp4", "--throughput", other) == 2
+        assert "--throughput excludes" in one_line(capsys)

@@ -16,9 +16,9 @@ class GpuOptions:
     """Options of the backends on a GPU; `ahead` and `plugin` are for tensorrt alone.
 
     device: the GPU's number. build: make a plan that is missing, or refuse. ahead: compute the next keyframe ahead, on
-    a stream of its own. cache: folder of the plans (None: ~/.cache/gsvnet-engine). cache_bytes: how large it may grow.
-    plugin: the TensorRT plugin library, where there is one. say: takes one-line notes. progress: takes (what, done,
-    of) while a plan is built.
+    a stream of its own; on the CPU, in a thread of its own. cache: folder of the plans (None: ~/.cache/gsvnet-engine).
+    cache_bytes: how large it may grow. plugin: the TensorRT plugin library, where there is one. say: takes one-line
+    notes. progress: takes (what, done, of) while a plan is built.
     """
 
     device: int = 0
