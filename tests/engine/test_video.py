@@ -277,12 +277,12 @@ def test_pictures_go_when_nobody_holds_them(tmp_path: Path) -> None:
     """Without the garbage collector, which comes too seldom for things of this size."""
     path = media.write_video(tmp_path / "a.mp4", rotation=90, frames=20)
     gc.collect()
-    before = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+    before = sum(type(each) is av.VideoFrame for each in gc.get_objects())
     gc.disable()
     try:
         with open_source(path) as source:
             assert len([frame.index for frame in source]) == 20
-            held = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects()) - before
+            held = sum(type(each) is av.VideoFrame for each in gc.get_objects()) - before
     finally:
         gc.enable()
     assert held <= 2

@@ -17,10 +17,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import rmtree
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from gsvnet_engine.errors import OutputError
+from gsvnet_engine.whole_file import write_whole
 
 _LENT = "onnxruntime"
 SHAPES = Mapping[str, tuple[int, ...]]
@@ -117,8 +117,8 @@ class PlanCache:
         """Keep it, and drop those unused for longest while there is too much. Raises OutputError."""
         sidecar = {"key": key.as_json(), "plan_sha256": hashlib.sha256(plan).hexdigest(), "bytes": len(plan)}
         try:
-            _write(self._plan(key.stem), plan)
-            _write(self._sidecar(key.stem), (json.dumps(sidecar, indent=1) + "\n").encode())
+            write_whole(self._plan(key.stem), plan)
+            write_whole(self._sidecar(key.stem), (json.dumps(sidecar, indent=1) + "\n").encode())
         except OSError as error:
             raise self._unkept(self._plans, error) from error
         self._shrink(keep=key.stem)
@@ -134,14 +134,14 @@ class PlanCache:
         """Keep it beside its plan, and go with it. It is only time that is lost where it cannot be kept."""
         with suppress(OSError):
             if self._plan(key.stem).exists():
-                _write(self._compiled(key.stem), data)
+                write_whole(self._compiled(key.stem), data)
         self._shrink(keep=key.stem)
 
     def lend(self, key: PlanKey) -> Path:
         """A folder for what ONNX Runtime keeps of that key by itself. Raises OutputError."""
         folder = self._lent / key.stem
         try:
-            _write(folder / "key.json", (json.dumps({"key": key.as_json()}, indent=1) + "\n").encode())
+            write_whole(folder / "key.json", (json.dumps({"key": key.as_json()}, indent=1) + "\n").encode())
         except OSError as error:
             raise self._unkept(folder, error) from error
         self._shrink(keep=f"{_LENT}/{key.stem}")
@@ -157,7 +157,7 @@ class PlanCache:
     def put_timing(self, tensorrt: str, capability: tuple[int, int], data: bytes) -> None:
         """Keep it if that can be done: without it the next build only takes longer."""
         with suppress(OSError):
-            _write(self._timing_file(tensorrt, capability), data)
+            write_whole(self._timing_file(tensorrt, capability), data)
 
     def entries(self) -> list[Entry]:
         """What there is, the most recently used first."""
@@ -229,19 +229,6 @@ class PlanCache:
 
 def _entry(stem: str, size: int, used_s: float, key: Any) -> Entry:
     return Entry(stem=stem, bytes=size, used_s=used_s, key=key if isinstance(key, dict) else {})
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all: another process may be reading."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, prefix=path.stem, suffix=".tmp", delete=False) as file:
-        try:
-            file.write(data)
-            file.close()
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
 
 
 def _read_json(path: Path) -> dict[str, Any]:
