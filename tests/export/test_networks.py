@@ -73,6 +73,7 @@ def test_pooling_equals_adaptive_pooling(size: tuple[int, int], rows: int) -> No
         {"learned_kernels": True},
         {"window": 5, "intra": False},
         {"flow_refinements": 2},
+        {"sharpened": True},
     ],
 )
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (9, 7), (17, 33), (45, 1), (5, 135)])

@@ -1,5 +1,7 @@
 """The exported graphs: deterministic, free of traces of the machine, equal to torch, their operators standard."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -12,6 +14,7 @@ from gsvnet_export.networks import Propagation, build_keyframe
 from gsvnet_export.networks.propagation import PropagationConfig
 
 CLASSES = 4
+OURS: dict[str, Any] = {"refined": True, "residual": True, "flow_refinements": 2, "sharpened": True}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +65,7 @@ def test_plain_graphs_have_standard_operators_alone(graphs: dict[str, ModelProto
 def test_nodes_can_be_summed_by_part(
     networks: tuple[torch.nn.Module, Propagation], graphs: dict[str, ModelProto]
 ) -> None:
-    ours = Propagation(PropagationConfig(classes=CLASSES, refined=True, residual=True, flow_refinements=2))
+    ours = Propagation(PropagationConfig(classes=CLASSES, **OURS))
     _check_parts(graphs)
     _check_parts(onnx_graphs.build_graphs(networks[0], ours, CLASSES))
 
@@ -128,6 +131,7 @@ def test_verification_catches_a_changed_weight(
         {"refined": True},
         {"residual": True},
         {"flow_refinements": 2},
+        {"sharpened": True},
     ],
 )
 def test_ablation_variants_export(variant: dict[str, int]) -> None:

@@ -283,7 +283,7 @@ def test_a_frozen_trunk_keeps_its_early_layers(root: Path, tmp_path: Path, trunk
     assert "head.2.weight" not in same and len(same) < len(before)
 
 
-def test_stages_that_refine_the_flow_start_as_none(root: Path, runs: Path, tmp_path: Path) -> None:
+def test_parts_that_are_ours_start_as_none(root: Path, runs: Path, tmp_path: Path) -> None:
     """From a checkpoint without them: the same network at first, then their weights move too."""
     torch.manual_seed(0)
     config = PropagationConfig(classes=11, refined=True, residual=True)
@@ -299,9 +299,11 @@ def test_stages_that_refine_the_flow_start_as_none(root: Path, runs: Path, tmp_p
         before.flow.load_state_dict(same.flow.state_dict(), strict=False)  # type: ignore[union-attr]
         expected = before.flow(pictures[0], pictures[1])
         torch.testing.assert_close(same.flow(pictures[0], pictures[1]), expected)  # type: ignore[operator]
-    assert same.flow.refine[1].head.weight.abs().max() == 0  # type: ignore[index,union-attr]
+    for head in (same.flow.refine[1].head, same.filter.sharpen.head):  # type: ignore[index,union-attr]
+        assert head.weight.abs().max() == 0  # type: ignore[union-attr,operator]
     moved = propagation.train_propagation(tmp_path / "moved", replace(recipe, lr=1e-3), 11, windows, start)
-    assert moved.flow.refine[1].head.weight.abs().max() > 0  # type: ignore[index,union-attr]
+    for head in (moved.flow.refine[1].head, moved.filter.sharpen.head):  # type: ignore[index,union-attr]
+        assert head.weight.abs().max() > 0  # type: ignore[union-attr,operator]
 
 
 def test_preset_flow_teaches_the_flow_alone(root: Path, runs: Path, tmp_path: Path) -> None:
@@ -312,17 +314,41 @@ def test_preset_flow_teaches_the_flow_alone(root: Path, runs: Path, tmp_path: Pa
     assert batch.pictures.shape[:2] == (2, 4) and batch.flows.shape[:2] == (1, 4) and not len(batch.scores)
     torch.manual_seed(recipe.seed)
     before = Propagation(
-        PropagationConfig(classes=11, refined=True, residual=True, flow_refinements=2)
+        PropagationConfig(classes=11, refined=True, residual=True, flow_refinements=2, sharpened=True)
     ).state_dict()
     after = propagation.train_propagation(tmp_path / "flow", recipe, 11, windows).state_dict()
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"flow"}
 
 
+def test_every_second_batch_starts_from_drifted_scores() -> None:
+    """Half of the windows go through up to `drift` steps first, forth and back, and end where they began."""
+    steps: list[tuple[float, float]] = []
+
+    class Counting(torch.nn.Module):
+        def forward(self, current: torch.Tensor, previous: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            steps.append((float(previous.max()), float(current.max())))
+            return scores + 1
+
+    pictures = torch.arange(3.0).view(3, 1, 1, 1, 1).expand(3, 1, 3, 2, 2)
+    drawn = []
+    for step in range(16):
+        steps.clear()
+        nothing = torch.empty(0)
+        batch = propagation.Batch(step, pictures, torch.zeros(1, 2, 2, 2), nothing, nothing, nothing)
+        scores = propagation._drifted(Counting(), batch, 16)  # type: ignore[arg-type]
+        assert scores.mean() == len(steps)
+        assert steps == [(0, 1), (1, 2), (2, 1), (1, 0)] * (len(steps) // 4)
+        drawn.append(len(steps))
+    assert drawn[::2] == [0] * 8 and set(drawn[1::2]) == {4, 8, 12, 16}
+    assert propagation._drifted(Counting(), batch, 0) is batch.scores  # type: ignore[arg-type]
+
+
 def test_paper_preset_is_the_papers() -> None:
     paper = propagation.PRESETS["paper"]
     assert (paper.optimizer, paper.lr, paper.batch, paper.weight_decay) == ("sgd", 0.002, 8, 5e-4)
     assert (paper.refined, paper.residual, paper.flow_refinements) == (False, False, 0)
+    assert (paper.sharpened, paper.drift) == (False, 0)
     assert (paper.flow_weight, paper.intra_weight) == (0, 0)
     assert propagation._schedule(paper)(1000) == pytest.approx(0.992**10)
 

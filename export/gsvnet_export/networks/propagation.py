@@ -18,7 +18,7 @@ from gsvnet_export.networks.layers import ConvBNReLU, Normalise, resize
 @dataclass(frozen=True, kw_only=True)
 class PropagationConfig:
     """Which PF. The defaults are the paper's; window, intra and learned_kernels serve its ablations (Tables 4 to 7);
-    refined, residual and flow_refinements are ours."""
+    refined, residual, flow_refinements and sharpened are ours."""
 
     classes: int
     window: int = 3  # 3: the nine offsets of a 3x3 window; 5: 17 of the 25 of a 5x5 window
@@ -27,6 +27,7 @@ class PropagationConfig:
     refined: bool = False  # the guide, which sees further than φ, adds a correction to f
     residual: bool = False  # the guide sees what the flow does not explain: |i_t - warped i_{t-1}|
     flow_refinements: int = 0  # stages that correct the flow by matching the pictures, the last one finest
+    sharpened: bool = False  # a correction of S_t, which sees W beside the pictures: what warping blurred
 
     def __post_init__(self) -> None:
         if self.refined and not self.intra:
@@ -186,15 +187,52 @@ class Guide(nn.Module):
         return F.softmax(self.head(x), 1), self.correction(x) if self.correction is not None else None
 
 
-class GuidedFilter(nn.Module):
-    """(W, f, Γ) -> S_t [N,C,h,w]: a weighted sum of W's neighbours and of f, the same weights for every class."""
+class Sharpen(nn.Module):
+    """(W [N,C,h,w], i_t, warped i_{t-1} [N,3,h,w]) -> a correction of S_t [N,C,h,w].
 
-    def __init__(self, window: int, learned: bool) -> None:
+    A bilinear sample between cells blurs, and a filter whose weights are >= 0 and sum to one blurs further, a little at
+    each step. By where the picture has its outlines the scores find theirs again.
+    """
+
+    def __init__(self, classes: int) -> None:
         super().__init__()
-        self.offsets = operations.OFFSETS[window]
-        self.kernels = nn.Parameter(operations.delay_kernels(window)) if learned else None
+        self.body = nn.Sequential(ConvBNReLU(classes + 6, 32), ConvBNReLU(32, 32))
+        self.head = nn.Conv2d(32, classes, 3, padding=1)
+        nn.init.zeros_(self.head.weight)  # starts as no correction
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
-    def forward(self, warped: Tensor, intra: Tensor | None, weights: Tensor) -> Tensor:
+    def forward(self, warped: Tensor, current: Tensor, before: Tensor) -> Tensor:
+        seen = [warped, current * 4 - 2, (current - before).abs() * 4]  # pictures in some -2..2
+        correction: Tensor = self.head(self.body(torch.cat(seen, 1)))
+        return correction
+
+
+class GuidedFilter(nn.Module):
+    """(W, f, Γ) -> S_t [N,C,h,w]: a weighted sum of W's neighbours and of f, the same weights for every class.
+
+    Ours: with `sharpen` a correction of that sum, from W and `pictures`, i_t and the warped i_{t-1} [N,3,h,w].
+    """
+
+    def __init__(self, config: PropagationConfig) -> None:
+        super().__init__()
+        self.kernels = (
+            nn.Parameter(operations.delay_kernels(config.window)) if config.learned_kernels else None
+        )
+        self.sharpen = Sharpen(config.classes) if config.sharpened else None
+
+    def forward(
+        self,
+        warped: Tensor,
+        intra: Tensor | None,
+        weights: Tensor,
+        pictures: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        scores = self._sum(warped, intra, weights)
+        if self.sharpen is not None and pictures is not None:
+            scores = scores + self.sharpen(warped, *pictures)
+        return scores
+
+    def _sum(self, warped: Tensor, intra: Tensor | None, weights: Tensor) -> Tensor:
         if self.kernels is not None:
             return operations.delay_convolution_filter(warped, intra, weights, self.kernels)
         if intra is None:  # the same filter, its last weight 0
@@ -222,7 +260,7 @@ class Propagation(nn.Module):
         self.intra = IntraFeatures(config.classes) if config.intra else None
         inputs = config.classes * config.intra + 1 + 3 * config.residual
         self.guide = Guide(inputs, kernels + config.intra, config.classes * config.refined)
-        self.filter = GuidedFilter(config.window, config.learned_kernels)
+        self.filter = GuidedFilter(config)
 
     def forward(self, current: Tensor, previous: Tensor, scores: Tensor) -> Tensor:
         return self.step(current, previous, scores).scores
@@ -232,11 +270,15 @@ class Propagation(nn.Module):
         flow = self.flow(current, previous)
         warped, edges = self.warp(scores, flow)
         intra = self.intra(current) if self.intra is not None else None
-        pictures = (current, self.warp(previous, flow)[0]) if self.config.residual else None
-        weights, correction = self.guide([edges] if intra is None else [intra, edges], pictures)
+        pictures = None
+        if self.config.residual or self.config.sharpened:
+            pictures = (current, self.warp(previous, flow)[0])
+        weights, correction = self.guide(
+            [edges] if intra is None else [intra, edges], pictures if self.config.residual else None
+        )
         if intra is not None and correction is not None:
             intra = intra + correction
-        return PropagationStep(self.filter(warped, intra, weights), flow, intra)
+        return PropagationStep(self.filter(warped, intra, weights, pictures), flow, intra)
 
     def describe(self) -> dict[str, Any]:
         """The configuration as plain JSON values; `Propagation(PropagationConfig(**d))` builds the same network."""

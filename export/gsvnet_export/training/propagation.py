@@ -51,7 +51,9 @@ class PropagationRecipe:
     refined: bool = True
     residual: bool = True
     flow_refinements: int = 2
+    sharpened: bool = True
     flow_steps: int = 0  # the first steps teach the flow alone, on pairs of frames
+    drift: int = 16  # half of the windows start from scores propagated so far, to the window's end and back
 
 
 PRESETS = {
@@ -76,10 +78,12 @@ PRESETS = {
         refined=False,
         residual=False,
         flow_refinements=0,
+        sharpened=False,
+        drift=0,
     ),
     # Flow alone: cheap, and what propagation stands on. Then "best" or "finetune" from its checkpoint (--init).
     "flow": PropagationRecipe(steps=4000, flow_steps=4000, rates=(1.0, 1.0, 1.0)),
-    # From a checkpoint of "best" (--init), which may lack the stages that refine the flow.
+    # From a checkpoint of "best" (--init), which may lack the parts that are ours.
     "finetune": PropagationRecipe(steps=1200, lr=1.5e-3, rates=(0.5, 0.5, 1.0), flow_weight=1.0),
 }
 PRESETS["smoke"] = replace(PRESETS["best"], steps=6, batch=2, crop=(16, 24))
@@ -240,8 +244,8 @@ def window_loss(
         with torch.autocast("cpu", dtype=torch.bfloat16):
             flow = model.flow(batch.pictures[1], batch.pictures[0])
         return _flow_loss(flow.float(), batch.flows[0])
-    scores, losses = batch.scores, []
-    length = len(batch.pictures) - 1
+    length, losses = len(batch.pictures) - 1, []
+    scores = _drifted(model, batch, recipe.drift)
     supervised = length if recipe.supervise_every_step else 1
     for k in range(length):
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -255,6 +259,20 @@ def window_loss(
             weight = recipe.flow_weight * supervised / length
             losses.append(weight * _flow_loss(step.flow.float(), batch.flows[k]))
     return torch.stack(losses).sum() / supervised
+
+
+@torch.no_grad()
+def _drifted(model: Propagation, batch: Batch, longest: int) -> Tensor:
+    """The first frame's scores; for every second batch as they are after up to `longest` steps through the window and
+    back. What a step adds must not grow over an interval longer than a window."""
+    scores, there = batch.scores, range(len(batch.pictures))
+    rounds = longest // (2 * (len(batch.pictures) - 1)) * (batch.step % 2)
+    way = [*there, *there[-2::-1]]
+    for _ in range(rounds and 1 + batch.step // 2 % rounds):
+        for before, now in pairwise(way):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                scores = model(batch.pictures[now], batch.pictures[before], scores).float()
+    return scores
 
 
 def _flow_loss(flow: Tensor, truth: Tensor) -> Tensor:
@@ -272,7 +290,10 @@ def _distillation(scores: Tensor, teacher: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def agreement(model: nn.Module, clips: list[ClipCache], steps: int = 4, every: int = 8) -> dict[str, float]:
-    """Percent of cells that PF, `steps` after a keyframe, labels as the teacher does; and the same for repeating."""
+    """Percent of cells that PF, `steps` after a keyframe, labels as the teacher does; and the same for repeating.
+
+    Nothing where every clip is shorter.
+    """
     ours = kept = cells = 0
     for clip in clips:
         for at in range(0, len(clip) - steps, every):
@@ -285,7 +306,7 @@ def agreement(model: nn.Module, clips: list[ClipCache], steps: int = 4, every: i
             ours += int((scores[0].argmax(0) == truth).sum())
             kept += int((teacher[0].argmax(0) == truth).sum())
             cells += truth.numel()
-    return {"agreement": 100 * ours / cells, "repeat_agreement": 100 * kept / cells}
+    return {"agreement": 100 * ours / cells, "repeat_agreement": 100 * kept / cells} if cells else {}
 
 
 @torch.inference_mode()
@@ -329,7 +350,7 @@ def train_propagation(
 ) -> nn.Module:
     """Train PF into `folder`; returns its EMA weights. The last tenth of each clip is only measured.
 
-    `init`: a checkpoint of PF to start from; stages that refine the flow may be missing there.
+    `init`: a checkpoint of PF to start from; the stages that refine the flow, and Sharpen, may be missing there.
     """
     torch.manual_seed(recipe.seed)
     config = PropagationConfig(
@@ -340,10 +361,13 @@ def train_propagation(
         refined=recipe.refined,
         residual=recipe.residual,
         flow_refinements=recipe.flow_refinements,
+        sharpened=recipe.sharpened,
     )
     model = Propagation(config)
     if init is not None:
-        load_matching(model, load_checkpoint(init)[0], str(init), optional=("flow.refine.",))
+        load_matching(
+            model, load_checkpoint(init)[0], str(init), optional=("flow.refine.", "filter.sharpen.")
+        )
     rest, tails = held_out_tail(windows.clips)
     weights = None
     if recipe.class_weighted and windows.stills is not None:
@@ -352,7 +376,8 @@ def train_propagation(
 
     def measure(ema: nn.Module) -> dict[str, float]:
         assert isinstance(ema, Propagation)
-        found = agreement(ema, tails) if tails else {}
+        far = agreement(ema, tails, steps=16)
+        found = agreement(ema, tails) | {f"{name}_16": percent for name, percent in far.items()}
         return found | (still_miou(ema, windows.held_out_stills) if windows.held_out_stills else {})
 
     described = {
