@@ -326,7 +326,9 @@ def test_every_second_batch_starts_from_drifted_scores() -> None:
     steps: list[tuple[float, float]] = []
 
     class Counting(torch.nn.Module):
-        def forward(self, current: torch.Tensor, previous: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        def forward(
+            self, current: torch.Tensor, previous: torch.Tensor, scores: torch.Tensor
+        ) -> torch.Tensor:
             steps.append((float(previous.max()), float(current.max())))
             return scores + 1
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
+
+from gsvnet_engine.whole_file import write_whole
 
 DEFAULT_BYTES = 512 << 20
 _FOLDER, _SUFFIX = "models", ".model"
@@ -104,7 +105,7 @@ class ModelCache:
         """Keep it, and drop those unused for longest while there is too much. What cannot be kept is said."""
         facts = {"key": key.as_json(), "sha256": hashlib.sha256(data).hexdigest()}
         try:
-            self._write(key.stem, json.dumps(facts).encode() + b"\n" + data)
+            write_whole(self._path(key.stem), json.dumps(facts).encode() + b"\n" + data)
         except OSError as error:
             self._say(
                 f"{self.folder}: compiled networks cannot be kept: {error.strerror or error}; "
@@ -149,18 +150,6 @@ class ModelCache:
 
     def _path(self, stem: str) -> Path:
         return self.folder / f"{stem}{_SUFFIX}"
-
-    def _write(self, stem: str, data: bytes) -> None:
-        """Whole or not at all: another process may be reading."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=self.folder, prefix=stem, suffix=".tmp", delete=False) as file:
-            try:
-                file.write(data)
-                file.close()
-                Path(file.name).replace(self._path(stem))
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
 
 
 def _json(line: bytes) -> dict[str, Any]:

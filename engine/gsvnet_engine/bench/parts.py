@@ -26,11 +26,8 @@ NAMES = (*dict.fromkeys(PARTS.values()), "other")
 # What ONNX Runtime puts before the name of a node: of a function's body, of a layout of its own.
 _BEFORE = re.compile(r"^/?(_inlfunc_[A-Za-z]+_(token_\d+_)?)?")
 _PIECES = re.compile(r"\.\.\.|[\s+,|()\[\]{}]+")  # what stands between the nodes of one layer of TensorRT
-_WITH_CONVOLUTIONS = (
-    "flow",
-    "features",
-    "guide",
-)  # the plain graph's Laplacian, in warp/, is none of the network's
+# The plain graph's Laplacian, in warp/, is none of the network's.
+_WITH_CONVOLUTIONS = ("flow", "features", "guide", "filter")
 _CONVOLUTIONS = (
     "Convolution",
     "GroupConvolution",
