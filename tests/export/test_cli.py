@@ -20,17 +20,17 @@ def root(tmp_path: Path) -> Path:
 
 def test_from_data_to_bundle(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keyframe, propagation = tmp_path / "keyframe", tmp_path / "propagation"
-    common = ["--data", str(root), "--preset", "smoke", "--steps", "2", "--json"]
+    common = ["--data", str(root), "--preset", "smoke", "--steps", "6", "--json"]
     assert main(["train", "keyframe", *common, "-o", str(keyframe)]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["step"] == 2 and Path(report["checkpoint"]).is_file() and "slice_miou" in report
+    assert report["step"] == 6 and Path(report["checkpoint"]).is_file() and "slice_miou" in report
 
     checkpoint = str(keyframe / "checkpoint.safetensors")
     sizes = ["--short-side", "96", "--keyframe-scale", "1/2"]
     shared = ["--keyframe", checkpoint, "--cache", str(tmp_path / "cache")]
     assert main(["train", "propagation", *common, *sizes, *shared, "-o", str(propagation)]) == 0
     assert list((tmp_path / "cache").glob("*.scores.npy")) and not (propagation / "cache").exists()
-    assert json.loads(capsys.readouterr().out)["step"] == 2
+    assert json.loads(capsys.readouterr().out)["step"] == 6
 
     checkpoints = ["--keyframe", checkpoint, "--propagation", str(propagation / "checkpoint.safetensors")]
     target = ["-o", str(tmp_path / "bundle")]

@@ -148,9 +148,9 @@ class TestUse:
     def test_the_profile_shows_the_operations_under_their_names(self, precision: str, street: Bundle) -> None:
         layers = backend.OpenVino(precision).profile(street, SIZES, 1, step(street), 1)
         kinds = {layer.name: layer.kind for layer in layers}
-        assert kinds["warp/SegmentationWarp"] == "Reference" == kinds["propagated"]
+        assert kinds["warp/SegmentationWarp"] == "Reference" == kinds["filter/GuidedFilter"]
         assert not {"GridSample", "TopK"} & set(kinds.values())
-        assert {name.partition("/")[0] for name in kinds} >= {"flow", "warp", "intra", "guide"}
+        assert {name.partition("/")[0] for name in kinds} >= {"flow", "warp", "intra", "guide", "filter"}
 
     def test_without_it_the_plain_graph_runs(self, street: Bundle) -> None:
         plain = backend.OpenVino("f32", extension=False)
