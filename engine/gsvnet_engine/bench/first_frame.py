@@ -1,20 +1,17 @@
 """`bench --first-frame`: how soon a new process has labels, with nothing compiled before and with everything."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter
 from typing import Any
 
 from gsvnet_engine import backends, machine
 from gsvnet_engine.backends.base import KeepsModels
+from gsvnet_engine.bench.measure import until_segmented_s
 from gsvnet_engine.bundle import Bundle
-from gsvnet_engine.errors import BackendError
 
 TARGET_S = 1.5  # of a bundle whose networks are kept
 _PROCESS = """
@@ -82,12 +79,4 @@ def lines(found: FirstFrame, load: float | None) -> Iterator[str]:
 
 
 def _seconds(clip: Path, kept: str, options: dict[str, Any]) -> float:
-    started = perf_counter()
-    command = [sys.executable, "-c", _PROCESS, str(clip), kept, json.dumps(options)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        answer = other.stdout.readline()
-        elapsed = perf_counter() - started
-    if answer.strip() != "segmented":
-        raise BackendError("the process that should time the first frame failed; `run` on the clip says why")
-    return elapsed
+    return until_segmented_s(_PROCESS, str(clip), kept, json.dumps(options))

@@ -198,10 +198,14 @@ def first_frame_s(
         "gpu": {"device": gpu.device, "build": gpu.build},
         "folders": {name: path and str(path) for name, path in folders.items()},
     }
+    return until_segmented_s(_FIRST_FRAME, json.dumps(job))
+
+
+def until_segmented_s(program: str, *arguments: str) -> float:
+    """Seconds from the start of a new Python that runs `program` until it prints "segmented"; BackendError if not."""
     started = perf_counter()
-    with subprocess.Popen(
-        [sys.executable, "-c", _FIRST_FRAME, json.dumps(job)], stdout=subprocess.PIPE, text=True
-    ) as other:
+    command = [sys.executable, "-c", program, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         answer = other.stdout.readline()
         elapsed = perf_counter() - started
