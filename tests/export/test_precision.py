@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, numpy_helper
+from onnxruntime import InferenceSession
 from torch import Tensor, nn
 
 from gsvnet_engine import Bundle, Frame, Segmenter
@@ -129,6 +130,23 @@ class TestScheme:
                 rtol=0.01,
             )
             assert values[node.input[2]].dtype == np.float32
+
+    def test_weights_are_stored_as_they_are_computed_with(
+        self, graphs: dict[str, ModelProto], material: Material, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Rounded in the file: fewer bytes once packed, and no score is another."""
+        seen = observed(graphs, material)
+        stored = quantise.quantise(graphs["keyframe.onnx"], seen)
+        monkeypatch.setattr(quantise, "_settle", lambda model: None)
+        raw = quantise.quantise(graphs["keyframe.onnx"], seen)
+        settled, trained = (constants(model)["head/Conv.weight"] for model in (stored, raw))
+        scale = np.abs(trained).max((1, 2, 3), keepdims=True) / 127
+        np.testing.assert_allclose(settled, np.rint(trained / scale) * scale, rtol=1e-5)
+        assert np.abs(settled - trained).max() > 0
+        frame = np.random.default_rng(0).random((1, 3, 32, 48), np.float32)
+        given = {"frame": frame, "grid": np.array([4, 6], np.int64)}
+        first, second = (InferenceSession(m.SerializeToString()).run(None, given)[0] for m in (stored, raw))
+        np.testing.assert_array_equal(first, second)
 
     def test_what_enters_a_convolution_or_an_addition(self, keyframe: ModelProto) -> None:
         """Both sides of a residual; and what leaves a convolution reaches its activation unrounded."""

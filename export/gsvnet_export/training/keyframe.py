@@ -28,7 +28,7 @@ class KeyframeRecipe:
     crop: tuple[int, int] = (320, 448)
     scale: tuple[float, float] = (0.6, 2.0)
     lr: float = 1e-3
-    trunk_lr_factor: float = 0.25
+    trunk_lr_factor: float = 0.25  # of a trunk that starts trained; one that starts random learns at lr
     weight_decay: float = 1e-2
     colour: float = 1.0  # strength of photometric augmentation
     other_sky: float = 0.0  # share of the views that get another sky
@@ -196,8 +196,9 @@ def train_keyframe(
         part.requires_grad_(False)
     trunk = {id(p) for name, p in model.named_parameters() if "trunk." in name}
     trained = [p for p in model.parameters() if p.requires_grad]
+    trunk_lr = recipe.lr * (1.0 if started_from == "random" else recipe.trunk_lr_factor)
     groups = [
-        {"params": [p for p in trained if id(p) in trunk], "lr": recipe.lr * recipe.trunk_lr_factor},
+        {"params": [p for p in trained if id(p) in trunk], "lr": trunk_lr},
         {"params": [p for p in trained if id(p) not in trunk], "lr": recipe.lr},
     ]
 
