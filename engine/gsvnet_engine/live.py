@@ -23,6 +23,10 @@ class RealTime:
         if not 0 < self.deadline_s <= 60:
             raise UsageError(f"deadline must be above 0 and at most 60 seconds, not {self.deadline_s}")
 
+    def channel(self) -> "Newest":
+        """What a live source's frames wait in."""
+        return Newest(self.deadline_s)
+
 
 class Newest(Channel[Frame]):
     """A queue of frames whose giver never waits: the oldest go where they are past the deadline, or too many.

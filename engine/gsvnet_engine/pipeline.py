@@ -76,7 +76,7 @@ def run_video(
     times, stop, tally = times or StageTimes(), stop or Event(), Tally()
     started = perf_counter()
     decoded, live = times.each("decode", source), getattr(source, "live", False)
-    channel: Channel[Frame] = Newest(realtime.deadline_s) if realtime and live else Channel(SLOTS)
+    channel: Channel[Frame] = realtime.channel() if realtime and live else Channel(SLOTS)
     ahead = partial(background, stop=stop, cancel=source.cancel if isinstance(source, Source) else None)
     segmented = _segmented(segmenter, decoded, ahead, channel, look_ahead=not (live or realtime))
     with Writer(sinks) as writer, closing(segmented) as segmentations:

@@ -233,16 +233,24 @@ class Segmenter:
         start_s: float = 0.0,
         duration_s: float | None = None,
         max_frames: int | None = None,
+        deadline_s: float | None = None,
+        reconnect_s: float = 0.0,
     ) -> Iterator[Segmentation]:
         """Segment a source from its start: a file, folder, glob, camera number, URL, or iterable of Frames.
 
         Decoding runs in a thread of its own. `interval` holds for this stream. `start_s`, `duration_s`
-        (seconds of the source) and `max_frames` choose a part of it; they are for sources that this opens.
+        (seconds of the source) and `max_frames` choose a part of it; `reconnect_s`: for so many seconds a live
+        source that breaks off is opened anew. These are for sources that this opens. `deadline_s`: frames of a
+        live source that arrived more seconds ago are dropped before anything is computed for them.
         """
+        from gsvnet_engine.live import RealTime
         from gsvnet_engine.pipeline import background
         from gsvnet_engine.video import SourceOptions, open_source
 
-        options = SourceOptions(start_s=start_s, duration_s=duration_s, max_frames=max_frames)
+        options = SourceOptions(
+            start_s=start_s, duration_s=duration_s, max_frames=max_frames, reconnect_s=reconnect_s
+        )
+        realtime = None if deadline_s is None else RealTime(deadline_s=deadline_s)
         self.reset()
         if interval is not None:
             self._schedule = Schedule(interval=interval)
@@ -250,12 +258,14 @@ class Segmenter:
             if isinstance(source, str | Path | int):
                 source = stack.enter_context(open_source(source, options))
             elif options != SourceOptions():
-                raise UsageError("start_s, duration_s and max_frames are for sources that stream() opens")
-            live = getattr(source, "live", False)
-            frames = stack.enter_context(closing(background(source if live else self.feed(source))))
-            if live:  # each result as soon as it is there
-                yield from map(self.push, frames)
+                raise UsageError(
+                    "start_s, duration_s, max_frames and reconnect_s are for sources that stream() opens"
+                )
+            if getattr(source, "live", False):  # each result as soon as it is there
+                channel = realtime.channel() if realtime else None
+                yield from map(self.push, stack.enter_context(closing(background(source, channel))))
             else:
+                frames = stack.enter_context(closing(background(self.feed(source))))
                 yield from stack.enter_context(closing(self.segment(frames)))
 
     def warm(self, height: int, width: int) -> None:

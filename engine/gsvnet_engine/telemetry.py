@@ -55,16 +55,19 @@ class StageSummary:
 
 
 # The threads of a run, and the stages whose times each spends one after another.
-_THREADS = {
+_Threads = tuple[tuple[str, ...], ...]
+_THREADS: dict[str, _Threads] = {
     "decode": (("decode",),),
-    "inference": (("prepare", "keyframe", "propagate", "adopt", "labels", "compare"),),
+    "inference": (("prepare", "keyframe", "propagate", "labels", "compare"),),
     "sink": (("overlay", "write"), ("encode",)),
 }
+_INFERENCE_AHEAD: _Threads = (("prepare", "propagate", "adopt", "labels", "compare"), ("keyframe",))
 
 
 def busy_shares(totals_ms: Mapping[str, float], seconds: float, lanes: int = 1) -> dict[str, float]:
     """How much of a run of `seconds` its decoding, inference (in `lanes`) and sinks each were at work; waiting for a
     live source counts as decoding."""
+    ahead = {"inference": _INFERENCE_AHEAD} if "adopt" in totals_ms else {}
     return {
         part: max(sum(totals_ms.get(stage, 0.0) for stage in stages) for stages in threads)
         / 1e3
@@ -72,7 +75,7 @@ def busy_shares(totals_ms: Mapping[str, float], seconds: float, lanes: int = 1) 
         / (lanes if part == "inference" else 1)
         if seconds > 0
         else 0.0
-        for part, threads in _THREADS.items()
+        for part, threads in (_THREADS | ahead).items()
     }
 
 

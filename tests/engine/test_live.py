@@ -17,11 +17,11 @@ from gsvnet_engine.errors import UsageError
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.live import Newest, RealTime
 from gsvnet_engine.pipeline import run_video
-from gsvnet_engine.segmenter import Segmentation
+from gsvnet_engine.segmenter import Segmentation, Segmenter
 from gsvnet_engine.sources.clock import Clock
 from gsvnet_engine.sources.reconnect import Backoff
 from gsvnet_engine.video import Source, SourceOptions, open_source
-from tests import media
+from tests import media, toy_bundle
 
 FRAMES = 12
 
@@ -137,6 +137,19 @@ class TestRealTime:
         tally = run_video(Paced(20, 0, live=False), Slow(20), [], realtime=RealTime(deadline_s=0.001))
         assert (tally.frames, tally.dropped) == (20, 0)
         assert tally.latency_ms.count == 20
+
+    def test_stream_drops_too(self, tmp_path: Path) -> None:
+        """Of a live source, given a deadline; without one every frame comes."""
+        segmenter = Segmenter(toy_bundle.write(tmp_path / "toy"), interval=2, threads=1)
+        some = []
+        for segmentation in segmenter.stream(Paced(30, 0.01), deadline_s=0.05):
+            some.append(segmentation.index)
+            time.sleep(0.06)
+        assert len(some) < 30 and some == sorted(some)
+        assert len(list(segmenter.stream(Paced(10, 0.0)))) == 10
+        assert len(list(segmenter.stream(Paced(10, 0.0, live=False), deadline_s=0.001))) == 10
+        with pytest.raises(UsageError, match="deadline must be above 0"):
+            next(segmenter.stream(Paced(1, 0.0), deadline_s=0.0))
 
     def test_without_it_live_sources_wait(self) -> None:
         tally = run_video(Paced(20, 0), Slow(5), [])

@@ -221,6 +221,8 @@ class TestTelemetry:
         assert bound_by(busy) == "inference"
         assert bound_by(busy_shares(totals, 1.0, lanes=2)) == "sink"
         assert busy_shares(totals, 0.0) == {"decode": 0, "inference": 0, "sink": 0}
+        ahead = {"keyframe": 900.0, "adopt": 100.0, "propagate": 500.0, "labels": 100.0}  # in two threads
+        assert busy_shares(ahead, 1.0)["inference"] == pytest.approx(0.9)
 
     def test_progress_only_on_a_terminal(self) -> None:
         import io

@@ -322,8 +322,8 @@ def test_preset_flow_teaches_the_flow_alone(root: Path, runs: Path, tmp_path: Pa
 
 
 def test_every_second_batch_starts_from_drifted_scores() -> None:
-    """Half of the clip windows go through up to `drift` steps first, forth and back, and end where they began; the still
-    windows behind them start from the keyframe's."""
+    """Half of the clip windows go through up to `drift` steps first, forth and back, and end where they began; still
+    windows start from the keyframe's."""
     steps: list[tuple[float, float]] = []
 
     class Counting(torch.nn.Module):
