@@ -9,8 +9,9 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from gsvnet_engine import machine
 from gsvnet_engine.backends.tensorrt.options import GpuOptions
-from gsvnet_engine.bundle import Manifest
+from gsvnet_engine.bundle import Bundle, Manifest
 from gsvnet_engine.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL, BackendError, InputError, UsageError
 from gsvnet_engine.familiarity import Doubt
 from gsvnet_engine.live import RealTime
@@ -50,7 +51,7 @@ class RunOptions:
     backend: str = "auto"
     cpu_precision: str = "f32"
     threads: int | None = None
-    lanes: int = 1
+    lanes: int | None = 1  # None: one for each core, as far as memory allows
     gpu: GpuOptions = field(default_factory=GpuOptions)
     keep_models: bool = False  # compiled networks of the CPU, in the folder of the plans
     realtime: RealTime | None = None
@@ -206,7 +207,7 @@ def run(options: RunOptions, *, say: Callable[[str], None]) -> RunReport:
             backend=segmenter.backend,
             precision=segmenter.precision,
             interval=segmenter.interval,
-            lanes=options.lanes,
+            lanes=segmenter.lanes,
             manifest=segmenter.bundle.manifest,
         )
         if (segmenter.backend, report.manifest.precision) == ("onnxruntime", "int8"):
@@ -398,14 +399,18 @@ def check_window() -> None:
 
 def _segmenter(options: RunOptions, interval: int | None, say: Callable[[str], None]) -> "Segmenter":
     from gsvnet_engine.backends.model_cache import ModelCache
-    from gsvnet_engine.segmenter import Segmenter
+    from gsvnet_engine.segmenter import Segmenter, most_lanes
 
+    bundle = Bundle.open(options.bundle)
+    lanes = options.lanes
+    if lanes is None:
+        lanes = min(machine.cores(), most_lanes(interval or bundle.manifest.interval))
     return Segmenter(
-        options.bundle,
+        bundle,
         interval=interval,
         backend=options.backend,
         threads=options.threads,
-        lanes=options.lanes,
+        lanes=lanes,
         cpu_precision=options.cpu_precision,
         gpu=options.gpu,
         models=ModelCache(options.gpu.cache_folder, say=say) if options.keep_models else None,

@@ -33,6 +33,11 @@ _SESSIONS_KEPT = 3  # sizes whose compiled networks stay in memory when a stream
 _MOST_UNDER_WAY = 64  # frames that lanes hold together: memory
 
 
+def most_lanes(interval: int) -> int:
+    """How many intervals of so many frames may be worked on side by side; one at least."""
+    return max(1, _MOST_UNDER_WAY // interval - 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Segmentation:
     """labels [H,W] uint8, the class index of every pixel of the source's picture.
@@ -140,6 +145,11 @@ class Segmenter:
     def interval(self) -> int:
         """A keyframe every so many frames."""
         return self._schedule.interval
+
+    @property
+    def lanes(self) -> int:
+        """How many intervals `segment` and `stream` work on side by side."""
+        return self._lanes
 
     @property
     def backend(self) -> str:
@@ -389,7 +399,8 @@ class Segmenter:
         if window > _MOST_UNDER_WAY:
             raise UsageError(
                 f"{self._lanes} intervals of {self.interval} frames side by side take {window} frames in memory, more "
-                f"than {_MOST_UNDER_WAY}: choose an interval of at most {_MOST_UNDER_WAY // (self._lanes + 1)}"
+                f"than {_MOST_UNDER_WAY}: choose at most {most_lanes(self.interval)} (--threads), or an interval of at "
+                f"most {_MOST_UNDER_WAY // (self._lanes + 1)}"
             )
         return window
 

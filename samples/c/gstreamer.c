@@ -1,7 +1,7 @@
 /* Any video that GStreamer decodes (a file, a camera, RTSP): a line a frame with the largest class.
  *
- *   ./gstreamer street "filesrc location=road.mp4 ! decodebin"
- *   ./gstreamer street "v4l2src device=/dev/video0"
+ *   ./gstreamer path/to/street "filesrc location=road.mp4 ! decodebin"
+ *   ./gstreamer path/to/street "v4l2src device=/dev/video0"
  *
  * Built where libgstreamer-plugins-base1.0-dev is. */
 #include <gst/app/gstappsink.h>

@@ -1,7 +1,7 @@
 """libgsvnet from a language that only knows foreign functions: here Python's ctypes, with nothing installed.
 
 ffmpeg -v error -i road.mp4 -pix_fmt bgr24 -f rawvideo - | \
-    python samples/c/gsvnet_ctypes.py build/c/libgsvnet.so street 1280 720
+    python samples/c/gsvnet_ctypes.py build/c/libgsvnet.so path/to/street 1280 720
 """
 
 import ctypes

@@ -1,6 +1,6 @@
 /* Raw RGB video on stdin, the same with the classes' colours over it on stdout; names and colours on stderr.
  *
- *   ffmpeg -v error -i road.mp4 -pix_fmt rgb24 -f rawvideo - | ./overlay street 1280 720 |
+ *   ffmpeg -v error -i road.mp4 -pix_fmt rgb24 -f rawvideo - | ./overlay path/to/street 1280 720 |
  *     ffmpeg -v error -f rawvideo -pix_fmt rgb24 -s 1280x720 -i - overlay.mp4 */
 #include <gsvnet.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* Raw video on stdin, labels on stdout, one byte a pixel; shares of the classes on stderr.
  *
- *   ffmpeg -v error -i road.mp4 -pix_fmt yuv420p -f rawvideo - | ./segment street 1280 720 > labels.raw */
+ *   ffmpeg -v error -i road.mp4 -pix_fmt yuv420p -f rawvideo - | ./segment path/to/street 1280 720 > labels.raw */
 #include <gsvnet.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 // The C++ wrapper: NV12 video on stdin, a line a frame with the largest classes, and where the time went.
 //
-//   ffmpeg -v error -i road.mp4 -pix_fmt nv12 -f rawvideo - | ./shares street 1280 720
+//   ffmpeg -v error -i road.mp4 -pix_fmt nv12 -f rawvideo - | ./shares path/to/street 1280 720
 #include <algorithm>
 #include <cstdio>
 #include <gsvnet.hpp>

@@ -110,7 +110,7 @@ class TestLanes:
         same(found + [several.push(frame) for frame in given[9:]], expected)
 
     def test_refused(self, folder: Path) -> None:
-        with pytest.raises(UsageError, match="choose an interval of at most 21"):
+        with pytest.raises(UsageError, match="or an interval of at most 21"):
             Segmenter(folder, backend="onnxruntime", interval=30, lanes=2)
         with pytest.raises(UsageError, match="lanes must be at least 1"):
             Segmenter(folder, backend="onnxruntime", lanes=0)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gsvnet_engine.cli import main
-from gsvnet_export import precision
+from gsvnet_export import bundles, precision
 from tests.export.datasets import write_camvid, write_clip
 
 
@@ -63,6 +63,17 @@ def test_from_data_to_bundle(root: Path, tmp_path: Path, capsys: pytest.CaptureF
         assert main([*lower, "--data", str(root), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["precision"] == "fp16" and report["conversion"]["held_out"]["agreement"] > 90
+
+
+def test_camvids_stills_are_for_networks_of_its_classes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {"data": {"dataset": "cityscapes", "classes": []}}
+    monkeypatch.setattr(bundles, "load_keyframe", lambda path: (None, config))
+    assert main(["train", "propagation", "--data", ".", "--keyframe", "k", "-o", "run"]) == 2
+    assert (
+        "k: trained on cityscapes, and the stills are CamVid's: give --no-stills" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
  *
  *   gsvnet_error error;
  *   gsvnet_engine* engine = NULL;
- *   if (gsvnet_open("street", NULL, &engine, &error)) return complain(error.message);
+ *   if (gsvnet_open("path/to/street", NULL, &engine, &error)) return complain(error.message);
  *
  *   gsvnet_frame frame = GSVNET_FRAME_INIT;
  *   frame.format = GSVNET_NV12, frame.width = 1280, frame.height = 720;

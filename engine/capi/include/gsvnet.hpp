@@ -1,6 +1,6 @@
 // gsvnet.h in C++17: an engine that closes itself, errors as exceptions, labels in a vector. Header only.
 //
-//   gsvnet::Engine engine("street");
+//   gsvnet::Engine engine("path/to/street");
 //   gsvnet::Frame frame(GSVNET_BGR, 1280, 720);
 //   frame.plane(0, mat.data, mat.step);
 //   const gsvnet::Segmentation& seg = engine.push(frame);   // seg.labels[y * seg.width + x]

@@ -23,8 +23,8 @@ PROGRAM = "gsvnet-engine"
 _STDOUT = 1
 GROUP = "gsvnet_engine.commands"
 _EXIT_CODES = (
-    "Exit codes: 0 ok, 2 usage, 3 input, 4 bundle or failed verification, 5 output, "
-    "6 backend or missing extra, 7 done but part of the input was unreadable, 130 interrupted."
+    "Exit codes: 0 ok, 1 a fault of this program or no memory, 2 usage, 3 input, 4 bundle or failed verification, "
+    "5 output, 6 backend or missing extra, 7 done but part of the input was unreadable, 130 interrupted."
 )
 # What each extra brings, by the name it is imported under.
 _EXTRAS = {
@@ -39,7 +39,7 @@ _CommandLineProblem: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code (see _EXIT_CODES; 1: a fault of this program)."""
+    """Run the command line and return its exit code (see _EXIT_CODES)."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     end = given.index("--") if "--" in given else len(given)
     options, rest = given[:end], given[end:]

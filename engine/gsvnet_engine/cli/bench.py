@@ -15,7 +15,7 @@ from gsvnet_engine.errors import InputError, UsageError
 _ROOT = Path(__file__).resolve().parents[3]  # of the repository, where this runs from one
 _BUNDLES = ("samples/bench/swiftnet_r18", "samples/bench/swiftnet_r18_int8")
 _CLIP, _RENDERED = "clips/udacity_solidWhiteRight.mp4", "samples/street.mp4"
-_SIZE = "1024x2048"
+_SIZE = "2048x1024"
 
 
 def command(
@@ -34,7 +34,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH that the clip is scaled to, once.")] = _SIZE,
+    size: Annotated[str, typer.Option(metavar="WxH", help="What the clip is scaled to, once.")] = _SIZE,
     intervals: Annotated[
         str | None, typer.Option(help="Keyframe intervals, as in 1,4. Default: 1,2,3,4,5,8; on a GPU 1 to 5.")
     ] = None,
@@ -71,7 +71,7 @@ def command(
     from gsvnet_engine.bench.job import BenchOptions, run
     from gsvnet_engine.bench.tables import lines
     from gsvnet_engine.cli.evaluate import parse_intervals
-    from gsvnet_engine.cli.inspect import parse_size
+    from gsvnet_engine.cli.sizes import parse_size
 
     height, width = parse_size(size)
     if height % 2 or width % 2:
@@ -88,6 +88,8 @@ def command(
         names = tuple(bundle) if bundle else default_bundles(say)[:1]
         if len(names) > 1 or (sizes and first_frame):
             raise UsageError("--sizes and --first-frame measure one bundle, one of them at a time")
+        if any(given is not None for given in (intervals, checkpoint, png)):
+            raise UsageError("--sizes and --first-frame know no --intervals, --checkpoint or --png")
         clip = video or default_clip(say)
         given = bench_modes.Given(
             bundle=names[0], clip=clip, cache=cache_folder(), backend=backend, threads=threads, quick=quick

@@ -24,8 +24,9 @@ def command(
 
     from gsvnet_engine.backends.tensorrt.backend import TensorRT
     from gsvnet_engine.bundle import Bundle
+    from gsvnet_engine.cli.sizes import parse_size
 
-    sizes = [_size(text) for text in size]
+    sizes = [parse_size(text) for text in size]
     opened = Bundle.open(bundle)
     opened.verify()
     options = gpu_options(device=gpu, plan_cache=plan_cache, plugin=plugin, quiet=as_json)
@@ -40,13 +41,3 @@ def command(
         print(json.dumps({"folder": folder, "plans": stems, "tensorrt": backend.choice.title}))
     else:
         print("\n".join(str(options.cache_folder / "plans" / f"{stem}.plan") for stem in stems))
-
-
-def _size(text: str) -> tuple[int, int]:
-    """(height, width) of "1280x720"."""
-    from gsvnet_engine.errors import UsageError
-
-    width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal()):
-        raise UsageError(f"--size must be WIDTHxHEIGHT, like 1280x720, not {text!r}")
-    return int(height), int(width)

@@ -15,7 +15,7 @@ PLAN_CACHE: Any = typer.Option(
     "--plan-cache",
     envvar="GSVNET_PLAN_CACHE",
     metavar="DIR",
-    help="Where TensorRT's plans and OpenVINO's compiled networks are kept. Default: ~/.cache/gsvnet-engine.",
+    help="Where TensorRT's plans, and of `run` OpenVINO's networks, are kept. Default: ~/.cache/gsvnet-engine.",
     show_default=False,
 )
 PLUGIN: Any = typer.Option(

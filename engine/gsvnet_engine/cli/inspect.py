@@ -1,14 +1,11 @@
 """gsvnet-engine inspect: what a bundle is, costs, was trained on and may be used for."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from gsvnet_engine.errors import UsageError
 
 if TYPE_CHECKING:
     from gsvnet_engine.bundle import Bundle, Manifest
@@ -32,25 +29,19 @@ _LICENSES = {
 
 def command(
     bundle: Annotated[str, typer.Argument(help="A shipped name, or a bundle's folder.")] = "street",
-    size: Annotated[str | None, typer.Option(help="Size of the video, HEIGHTxWIDTH, as in 720x1280.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Size of the video, as in 1280x720.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show a bundle's classes, sizes, licence, cost and accuracy."""
     from gsvnet_engine.bundle import Bundle
+    from gsvnet_engine.cli.sizes import parse_size
 
     opened = Bundle.open(bundle)
     opened.verify()
     facts = describe(opened, None if size is None else parse_size(size))
     print(json.dumps(facts) if as_json else "\n".join(_lines(facts)))
-
-
-def parse_size(text: str) -> "Size":
-    """ "720x1280" -> (720, 1280): height first, as everywhere."""
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    height, width = (int(side) for side in match.groups()) if match else (0, 0)
-    if not (height and width):
-        raise UsageError(f"--size must be HEIGHTxWIDTH, as in 720x1280, not {text!r}")
-    return height, width
 
 
 def describe(bundle: "Bundle", size: "Size | None") -> dict[str, Any]:
@@ -129,9 +120,11 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     yield f"precision   {facts['precision']}"
     yield from _nested(facts["conversion"], "  ")
     yield f"interval    a keyframe every {facts['interval']} frames, unless told otherwise"
-    sizes = {name: "x".join(map(str, size)) for name, size in facts["sizes"].items()}
+    from gsvnet_engine.cli.sizes import shown
+
+    sizes = {name: shown(size) for name, size in facts["sizes"].items()}
     yield "sizes       " + ", ".join(f"{name} {size}" for name, size in sizes.items())
-    yield "            (height x width; --size shows those for another video)"
+    yield "            (width x height; --size shows those for another video)"
     yield from _cost_lines(facts["cost"])
     megabytes = sum(graph["bytes"] for graph in facts["graphs"].values()) / 1e6
     yield f"graphs      {len(facts['graphs'])}, {megabytes:.1f} MB, every sha256 as the manifest says"
@@ -162,6 +155,8 @@ def _cost_lines(cost: dict[str, Any] | None) -> Iterator[str]:
     if cost is None:
         yield "cost        not stated"
         return
+    from gsvnet_engine.cli.sizes import shown
+
     parameters, macs = cost["parameters"], cost["macs"]
     yield "parameters  keyframe {keyframe:.3f} M, propagation {propagate:.3f} M".format(
         **_times(1e-6, parameters)
@@ -172,7 +167,7 @@ def _cost_lines(cost: dict[str, Any] | None) -> Iterator[str]:
     means = ", ".join(f"{interval}: {mean / 1e9:.2f} G" for interval, mean in macs["mean"].items())
     yield f"            mean of a frame by interval  {means}"
     if cost["at"] != cost["counted_at"]:
-        yield "            (counted at {}x{}, scaled by area)".format(*cost["counted_at"])
+        yield f"            (counted at {shown(cost['counted_at'])}, scaled by area)"
 
 
 def _times(unit: float, counts: Mapping[str, Any]) -> dict[str, float]:

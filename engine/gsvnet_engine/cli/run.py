@@ -123,7 +123,6 @@ def command(
     import json
     import sys
 
-    from gsvnet_engine import machine
     from gsvnet_engine.errors import UsageError
     from gsvnet_engine.job import RunOptions, run
     from gsvnet_engine.live import DEADLINE_S, RECONNECT_S, RealTime
@@ -164,7 +163,7 @@ def command(
         backend=backend,
         cpu_precision=cpu_precision,
         threads=1 if throughput else threads,
-        lanes=(threads or machine.cores()) if throughput else 1,
+        lanes=threads if throughput else 1,
         gpu=gpu_options(
             device=gpu, plan_cache=plan_cache, plugin=plugin, build=not no_build, ahead=ahead, quiet=quiet
         ),
@@ -188,15 +187,14 @@ def _raw_format(size: str | None, pixel_format: str, fps: float) -> "RawFormat |
     """RawFormat from "640x360"; None where no size is given."""
     from fractions import Fraction
 
+    from gsvnet_engine.cli.sizes import parse_size
     from gsvnet_engine.errors import UsageError
     from gsvnet_engine.video import RawFormat
 
     if size is None:
         return None
-    width, cross, height = size.lower().partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal()):
-        raise UsageError(f"--raw-size must be WIDTHxHEIGHT, like 640x360, not {size!r}")
+    height, width = parse_size(size, "--raw-size")
     if not 0 < fps <= 1000:
         raise UsageError(f"--raw-fps must be above 0 and at most 1000, not {fps}")
     rate = Fraction(fps).limit_denominator(1001)
-    return RawFormat(width=int(width), height=int(height), pixel_format=pixel_format, rate=rate)
+    return RawFormat(width=width, height=height, pixel_format=pixel_format, rate=rate)

@@ -27,7 +27,9 @@ def train_keyframe(
     data: Data,
     output: Output,
     dataset: Annotated[str, typer.Option(help="camvid or cityscapes.")] = "camvid",
-    preset: Annotated[str, typer.Option(help="best, swiftnet (that paper's recipe) or smoke.")] = "best",
+    preset: Annotated[
+        str, typer.Option(help="best, finetune (with --init), swiftnet (that paper's recipe) or smoke.")
+    ] = "best",
     network: Annotated[str | None, typer.Option(help="swiftnet or bisenet.")] = None,
     trunk: Annotated[str | None, typer.Option(help="resnet18, efficientnet_lite0, ..1 or ..2.")] = None,
     init: Annotated[
@@ -56,7 +58,9 @@ def train_keyframe(
 
 @command.command("propagation")
 def train_propagation(
-    data: Data,
+    data: Annotated[
+        Path, typer.Option(envvar="GSVNET_DATA", help="The folder of clips/ and, for --stills, camvid/.")
+    ],
     keyframe: Annotated[Path, typer.Option(help="Checkpoint of the keyframe network to propagate for.")],
     output: Output,
     preset: Annotated[
@@ -83,6 +87,7 @@ def train_propagation(
     as_json: AsJson = False,
 ) -> None:
     """Train PF from windows of clips, the frozen keyframe network as teacher, and from moved labelled stills."""
+    from gsvnet_engine.errors import UsageError
     from gsvnet_export.bundles import load_keyframe
     from gsvnet_export.cli.options import choose_preset, geometry, print_run
     from gsvnet_export.training import propagation
@@ -90,6 +95,9 @@ def train_propagation(
 
     recipe = choose_preset(propagation.PRESETS, preset, {"steps": steps, "seed": seed})
     network, config = load_keyframe(keyframe)
+    dataset = config["data"]["dataset"]
+    if stills and dataset != "camvid":
+        raise UsageError(f"{keyframe}: trained on {dataset}, and the stills are CamVid's: give --no-stills")
     windows = load_windows(
         data, keyframe, network, geometry(short_side, keyframe_scale), cache or output / "cache", stills
     )

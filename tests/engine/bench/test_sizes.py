@@ -54,7 +54,7 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         "--video",
         str(clip),
         "--size",
-        "48x64",
+        "64x48",
     ]
 
 

@@ -27,7 +27,7 @@ def verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verb:
     toy = toy_bundle.write(tmp_path / "toy")
     clip = media.write_video(tmp_path / "road.mp4", frames=10)
     given = ["bench", "--quick", "--threads", "1", "--bundle", str(toy), "--video", str(clip)]
-    return lambda *arguments: app.main([*given, "--size", "64x96", *arguments])
+    return lambda *arguments: app.main([*given, "--size", "96x64", *arguments])
 
 
 class TestBench:
@@ -70,11 +70,12 @@ class TestBench:
         [
             (["--video", "nowhere.mp4"], 3, "nowhere.mp4"),
             (["--bundle", "nowhere"], 4, "nowhere"),
-            (["--size", "64x95"], 2, "--size must be even"),
-            (["--size", "large"], 2, "--size must be HEIGHTxWIDTH"),
+            (["--size", "95x64"], 2, "--size must be even"),
+            (["--size", "large"], 2, "--size must be WIDTHxHEIGHT"),
             (["--intervals", "0"], 2, "--intervals must be"),
             (["--backend", "tpu"], 2, "backend must be one of"),
             (["--png", "speed.jpg"], 2, "ends in .png"),
+            (["--sizes", "--intervals", "1"], 2, "know no --intervals"),
             (["--checkpoint", "nowhere.safetensors"], 3, "no such checkpoint"),
         ],
     )

@@ -126,7 +126,7 @@ class TestBench:
         monkeypatch.setattr(job, "QUICK", replace(job.QUICK, sustained_s=0.05))
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "clips"))
         clip = media.write_video(tmp_path / "road.mp4", frames=10)
-        return ["bench", "--quick", "--bundle", folder, "--video", str(clip), "--size", "48x64"]
+        return ["bench", "--quick", "--bundle", folder, "--video", str(clip), "--size", "64x48"]
 
     def test_json(self, given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         png = tmp_path / "speed.png"

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from gsvnet_engine.cli import inspect, main
+from gsvnet_engine.cli.sizes import parse_size
 from gsvnet_engine.errors import UsageError
 from tests import toy_bundle
 
@@ -40,17 +41,17 @@ class TestInspect:
         assert set(facts["graphs"]) == set(toy_bundle.models())
 
     def test_another_size(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        facts = inspected(capsys, str(folder), "--size", "128x192")
+        facts = inspected(capsys, str(folder), "--size", "192x128")
         assert facts["sizes"]["grid"] == [16, 24]
         assert facts["cost"]["macs"]["keyframe"] == 4 * 18432
         assert facts["cost"]["counted_at"] == [64, 96]
 
     def test_text(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["inspect", str(folder), "--size", "128x192"]) == 0
+        assert main(["inspect", str(folder), "--size", "192x128"]) == 0
         text = capsys.readouterr().out
         for part in (
             "CC0-1.0: free for any use",
-            "keyframe 64x96",
+            "keyframe 96x64",
             "#800080",
             "test_miou: 12.5",
             "scaled by area",
@@ -96,10 +97,10 @@ class TestInspect:
         error = capsys.readouterr().err
         assert error.startswith(f"error: {folder / 'labels.onnx'}: ") and error.count("\n") == 1
 
-    @pytest.mark.parametrize("size", ["720", "0x10", "-1x4", "axb", "720x1280x3"])
+    @pytest.mark.parametrize("size", ["720", "0x10", "-1x4", "axb", "1280x720x3"])
     def test_size_must_be_two_sides(self, size: str) -> None:
-        with pytest.raises(UsageError, match="--size must be HEIGHTxWIDTH"):
-            inspect.parse_size(size)
+        with pytest.raises(UsageError, match="--size must be WIDTHxHEIGHT"):
+            parse_size(size)
 
     def test_every_licence_has_a_meaning(self) -> None:
         assert "not for commercial use" in inspect.license_meaning("CC-BY-NC-4.0")

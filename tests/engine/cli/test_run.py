@@ -18,6 +18,7 @@ import av
 import pytest
 
 import gsvnet_engine
+from gsvnet_engine import machine
 from gsvnet_engine.cli import app
 from tests import media, toy_bundle
 
@@ -414,6 +415,18 @@ class TestThroughput:
             expected = (tmp_path / "one" / name).read_bytes()
             assert (tmp_path / "two" / name).read_bytes() == expected
             assert (tmp_path / "ahead" / name).read_bytes() == expected
+
+    def test_as_many_lanes_as_memory_allows(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Of a machine of 64 cores, with 20 frames an interval; more, asked for, are refused."""
+        monkeypatch.setattr(machine, "cores", lambda: 64)
+        media.write_video(tmp_path / "road.mp4", frames=3)
+        given = ("road.mp4", "-o", "o.jsonl", "--throughput", "--interval", 20, "--json", "--force")
+        assert run(*given) == 0
+        assert json.loads(capsys.readouterr().out)["lanes"] == 2
+        assert run(*given, "--threads", 3) == 2
+        assert "choose at most 2 (--threads)" in capsys.readouterr().out
 
     @pytest.mark.parametrize("other", ["--realtime", "--ahead"])
     def test_excludes(self, run: Run, capsys: pytest.CaptureFixture[str], other: str) -> None:
