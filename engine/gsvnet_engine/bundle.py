@@ -6,7 +6,7 @@ manifest gives.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
@@ -202,6 +202,12 @@ class Bundle:
 def shipped_bundles() -> list[str]:
     """Names of the bundles inside this package."""
     return sorted(path.parent.name for path in _MODELS.glob(f"*/{MANIFEST}"))
+
+
+def distinct_names(bundles: Sequence[Bundle], given: Sequence[str | Path]) -> list[str]:
+    """What to call bundles that stand side by side: their own names, or, where two are alike, what was given."""
+    names = [bundle.manifest.name for bundle in bundles]
+    return names if len(set(names)) == len(names) else [str(each) for each in given]
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gsvnet_engine.errors import InputError, OutputError
+from gsvnet_engine.errors import InputError, OutputError, UsageError
 from gsvnet_engine.geometry import Size
 from gsvnet_engine.video import SourceOptions, open_source
 
@@ -22,6 +22,13 @@ class Clip:
     source: str
     size: Size
     frames: int
+
+    def check(self, interval: int) -> None:
+        """UsageError where the clip has no whole interval of so many frames."""
+        if interval > self.frames:
+            raise UsageError(
+                f"{self.source}: {self.frames} frames of it are measured on: no interval may be longer, not {interval}"
+            )
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "path": self.path.name}

@@ -25,7 +25,7 @@ from gsvnet_engine.bench.measure import (
     sustained_fps,
 )
 from gsvnet_engine.bench.ratios import TARGETS, Ratios, compute
-from gsvnet_engine.bundle import Bundle
+from gsvnet_engine.bundle import Bundle, distinct_names
 from gsvnet_engine.cuda.device import DeviceInfo
 from gsvnet_engine.errors import BackendError, GsvnetError
 from gsvnet_engine.geometry import Size, Sizes
@@ -108,7 +108,10 @@ class OnGpu:
 
 @dataclass(kw_only=True)
 class Bench:
-    """What a `bench` came to. propagation: PF by part, of each bundle and precision. gpu: None on a CPU."""
+    """What a `bench` came to. propagation: PF by part, of each bundle and precision. gpu: None on a CPU.
+
+    bundles: by the names that rows have.
+    """
 
     clip: Clip
     threads: int
@@ -118,7 +121,7 @@ class Bench:
     first_frame_s: dict[tuple[str, str], float]
     notes: list[str]
     load: tuple[float | None, float | None]
-    bundles: tuple[Bundle, ...] = ()
+    bundles: Mapping[str, Bundle] = field(default_factory=dict)
     gpu: OnGpu | None = None
 
     @property
@@ -186,21 +189,23 @@ def _listed(by: Mapping[tuple[str, str], dict[str, Any]]) -> list[dict[str, Any]
 
 def run(options: BenchOptions, say: Callable[[str], None]) -> Bench:
     """Measure; `say` gets a line for whoever waits."""
-    bundles = {bundle.path: bundle for bundle in map(Bundle.open, options.bundles)}
-    for bundle in bundles.values():
+    opened = [Bundle.open(name) for name in options.bundles]
+    for bundle in opened:
         bundle.verify()
+    bundles = dict(zip(distinct_names(opened, options.bundles), opened, strict=True))
     clip = scaled(options.video, options.size, options.cache, say)
-    name, found, gpu = resolve(options)
-    job = _Job(options, name, clip, gpu)
+    clip.check(max(options.intervals or (1,)))
+    backend, found, gpu = resolve(options)
+    job = _Job(options, backend, clip, gpu)
     before = machine.load()
     with ExitStack() as stack:
-        for bundle in bundles.values():
+        for name, bundle in bundles.items():
             for cpu_precision in found:
-                job.add(bundle, cpu_precision, stack)
-        torch = _add_torch(options, next(iter(bundles.values())), job) if gpu is None else None
+                job.add(name, bundle, cpu_precision, stack)
+        torch = _add_torch(options, *next(iter(bundles.items())), job) if gpu is None else None
         measured = alternate(
             job.sides,
-            clip.path,
+            clip,
             options.effort,
             after_round=lambda done: say(f"round {done} of at most {options.effort.rounds}"),
         )
@@ -217,7 +222,7 @@ def run(options: BenchOptions, say: Callable[[str], None]) -> Bench:
         first_frame_s=job.first,
         notes=job.notes,
         load=(before, machine.load()),
-        bundles=tuple(bundles.values()),
+        bundles=bundles,
         gpu=gpu,
     )
 
@@ -257,10 +262,10 @@ class _Job:
         self.first: dict[tuple[str, str], float] = {}
         self.notes: list[str] = []
 
-    def add(self, bundle: Bundle, cpu_precision: str, stack: ExitStack) -> None:
+    def add(self, name: str, bundle: Bundle, cpu_precision: str, stack: ExitStack) -> None:
         """One bundle in one precision: a variant for each interval, PF by part, the first frame."""
         options = self._options
-        name, precision = bundle.manifest.name, bundle.manifest.computed_in(cpu_precision)
+        precision = bundle.manifest.computed_in(cpu_precision)
         segmenter = stack.enter_context(
             Segmenter(
                 bundle,
@@ -304,10 +309,14 @@ class _Job:
 
     def _intervals(self, precision: str) -> tuple[int, ...]:
         if self._gpu is not None:
-            return _GPU_INTERVALS
+            return self._within(_GPU_INTERVALS)
         if self._options.quick:
-            return _INTERVALS["quick" if precision == "f32" else "quick, faster precisions"]
-        return _INTERVALS["full"]
+            return self._within(_INTERVALS["quick" if precision == "f32" else "quick, faster precisions"])
+        return self._within(_INTERVALS["full"])
+
+    def _within(self, intervals: tuple[int, ...]) -> tuple[int, ...]:
+        """Those that the clip has frames for."""
+        return tuple(i for i in intervals if i <= self._clip.frames) or (1,)
 
     def _look_inside(self, bundle: Bundle, cpu_precision: str, key: tuple[str, str]) -> None:
         """PF by part; on a GPU also PF alone, and the copies."""
@@ -351,7 +360,7 @@ class _Job:
         )
 
 
-def _add_torch(options: BenchOptions, bundle: Bundle, job: _Job) -> Variant | None:
+def _add_torch(options: BenchOptions, name: str, bundle: Bundle, job: _Job) -> Variant | None:
     """What a user would write with torch, where it and the network's weights are here; else a note."""
     try:
         side = torch_side(bundle, options.threads, options.checkpoint)
@@ -364,7 +373,7 @@ def _add_torch(options: BenchOptions, bundle: Bundle, job: _Job) -> Variant | No
             raise
         job.notes.append(f"ratios to torch are null: {error}")
         return None
-    variant = Variant(bundle=bundle.manifest.name, precision="f32", backend=TORCH_BACKEND, interval=1)
+    variant = Variant(bundle=name, precision="f32", backend=TORCH_BACKEND, interval=1)
     job.sides[variant] = side
     return variant
 

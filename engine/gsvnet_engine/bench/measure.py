@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Protocol
 
 from gsvnet_engine.backends.tensorrt.options import GpuOptions
+from gsvnet_engine.bench.clip import Clip
 from gsvnet_engine.errors import BackendError
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.segmenter import Segmenter
@@ -101,14 +102,17 @@ class Effort:
 
 def alternate(
     sides: Mapping[Variant, Side],
-    clip: Path,
+    clip: Clip,
     effort: Effort,
     *,
     after_round: Callable[[int], None] = lambda done: None,
 ) -> dict[Variant, Series]:
-    """Rounds of all variants until the effort is spent, at least one; a warm-up before them does not count."""
+    """Rounds of all variants until the effort is spent, at least one; a warm-up before them does not count.
+
+    No interval may be longer than the clip.
+    """
     for variant, side in sides.items():
-        _run(side, clip, variant.interval, 1, StageTimes())
+        _run(side, clip.path, variant.interval, 1, StageTimes())
     measured = {variant: Series() for variant in sides}
     started = perf_counter()
     for done in range(effort.rounds):
@@ -116,15 +120,16 @@ def alternate(
             break
         for variant, side in sides.items():
             own = measured[variant]
-            frames = whole_intervals(effort.frames, variant.interval)
-            own.runs.append(_run(side, clip, variant.interval, frames, own.times))
+            frames = whole_intervals(effort.frames, variant.interval, clip.frames)
+            own.runs.append(_run(side, clip.path, variant.interval, frames, own.times))
         after_round(done + 1)
     return measured
 
 
-def whole_intervals(frames: int, interval: int) -> int:
-    """The least multiple of the interval that is `frames` or more: keyframes count with their right share."""
-    return -(-frames // interval) * interval
+def whole_intervals(frames: int, interval: int, most: int) -> int:
+    """The least multiple of the interval that is `frames` or more, or else the largest up to `most`: keyframes count
+    with their right share."""
+    return min(-(-frames // interval), most // interval) * interval
 
 
 def _run(side: Side, clip: Path, interval: int, frames: int, times: StageTimes) -> Run:

@@ -38,10 +38,12 @@ def compute(
 ) -> Ratios:
     """Every name of TARGETS; None where a side of it was not measured.
 
+    In float32, of the first bundle; the best setting is the fastest of all bundles and precisions.
     A ratio of two variants is the median over the rounds of the two runs' ratio in each.
     """
     ours = {variant: series for variant, series in measured.items() if variant != torch}
-    base = {v.interval: s for v, s in ours.items() if v.precision == "f32"}
+    first = next(iter(ours)).bundle if ours else None
+    base = {v.interval: s for v, s in ours.items() if v.precision == "f32" and v.bundle == first}
     best = {interval: _fastest(ours, interval) for interval in (4, 5)}
     eager = measured[torch] if torch else None
     return {

@@ -95,12 +95,13 @@ def measure(
     costs = []
     for size in sizes:
         clip = scaled(video, size, cache, say)
+        clip.check(interval)
         segmenter = Segmenter(own, backend=backend, threads=threads, cpu_precision=precision)
         variant = Variant(
             bundle=own.manifest.name, precision=precision, backend=segmenter.backend, interval=interval
         )
         side: dict[Variant, Side] = {variant: Engine(segmenter)}
-        cost = Cost(size=size, ms=_typical_ms(alternate(side, clip.path, effort)[variant]))
+        cost = Cost(size=size, ms=_typical_ms(alternate(side, clip, effort)[variant]))
         say(f"{size[1]}x{size[0]}: {cost.ms:.1f} ms a frame")
         costs.append(cost)
         segmenter.close()

@@ -114,8 +114,7 @@ def _percentiles(setting: str, stage: str, summary: StageSummary) -> str:
 
 def _published(bench: Bench, gpu: OnGpu) -> Iterator[str]:
     """The paper's lines, and beside those of its own method what the first bundle reached here."""
-    bundle = bench.bundles[0]
-    name, (height, width) = bundle.manifest.name, bench.clip.size
+    (name, bundle), (height, width) = next(iter(bench.bundles.items())), bench.clip.size
     here = {v.interval: fps for v, fps in gpu.sustained_fps.items() if v.bundle == name}
     yield f"published, {paper.GPU} (arXiv 2103.08834); here: {name} at {width}x{height} on {gpu.device.name}, sustained"
     yield f"{'data':<26} {'network':<22} {'scale':>5} {'interval':>8} {'mIoU':>6} {'frames/s':>9} {'here':>8}"

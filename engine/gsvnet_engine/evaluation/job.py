@@ -9,7 +9,7 @@ from typing import Any
 
 from gsvnet_engine import backends
 from gsvnet_engine.backends.tensorrt.options import GpuOptions
-from gsvnet_engine.bundle import MEAN_CONFIDENCE, Bundle
+from gsvnet_engine.bundle import MEAN_CONFIDENCE, Bundle, distinct_names
 from gsvnet_engine.errors import BackendError, UsageError
 from gsvnet_engine.evaluation import agreement, curve, familiarity, machine_labels
 from gsvnet_engine.evaluation.dataset import Dataset
@@ -103,9 +103,7 @@ def plan(options: EvaluateOptions, say: Callable[[str], None]) -> list[Subject]:
     opened = [Bundle.open(name) for name in options.bundles]
     for bundle in opened:
         bundle.verify()
-    names = [bundle.manifest.name for bundle in opened]
-    if len(set(names)) < len(names):  # two of one name: as they were given
-        names = list(options.bundles)
+    names = distinct_names(opened, options.bundles)
     runtimes = _runtimes(options, say)
     return [
         Subject(

@@ -1,6 +1,7 @@
 """What `bench` makes of runs: ratios, parts of PF, alternating rounds, the clip."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,14 @@ class TestRatios:
             "labels_over_torch": 30,
             "pf_over_its_convolutions": 1.25,
         }
+
+    def test_the_first_bundle_is_the_base(self) -> None:
+        """Another bundle in float32 beside it changes nothing but what is fastest."""
+        other = {replace(variant(n), bundle="other"): series(0.25, network_ms=1) for n in (1, 4, 8)}
+        found = compute(
+            {variant(1): series(4, network_ms=4), variant(4): series(1, network_ms=2), **other}, None, None
+        )
+        assert (found["end_to_end_l1_over_l4"], found["end_to_end_l1_over_l8"]) == (4, None)
 
     def test_what_was_not_measured_is_none(self) -> None:
         found = compute({variant(1): series(1)}, None, None)
@@ -112,6 +121,11 @@ class TestParts:
         assert (found.over_its_convolutions or 0) > 0
 
 
+def clip_of(folder: Path, frames: int) -> clip.Clip:
+    path = media.write_video(folder / "clip.mp4", frames=frames)
+    return clip.Clip(path=path, source=path.name, size=(48, 64), frames=frames)
+
+
 class Fake:
     """Reads its frames and notes who it is."""
 
@@ -126,10 +140,10 @@ class Fake:
 
 class TestAlternate:
     def test_rounds(self, tmp_path: Path) -> None:
-        path = media.write_video(tmp_path / "clip.mp4", frames=12)
+        road = clip_of(tmp_path, frames=12)
         order: list[str] = []
         sides = {variant(interval): Fake(str(interval), order) for interval in (1, 4)}
-        found = measure.alternate(sides, path, Effort(frames=6, rounds=2, budget_s=100))
+        found = measure.alternate(sides, road, Effort(frames=6, rounds=2, budget_s=100))
         assert order == ["1", "4"] * 3  # the first time to warm up
         assert [run.frames for run in found[variant(4)].runs] == [8, 8]
         assert found[variant(1)].runs[0].network_ms == 12
@@ -139,14 +153,17 @@ class TestAlternate:
         assert stages["decode"].count == 16
 
     def test_no_round_is_begun_after_the_budget(self, tmp_path: Path) -> None:
-        path = media.write_video(tmp_path / "clip.mp4", frames=2)
+        road = clip_of(tmp_path, frames=2)
         sides = {variant(1): Fake("1", [])}
-        found = measure.alternate(sides, path, Effort(frames=1, rounds=5, budget_s=0))
+        found = measure.alternate(sides, road, Effort(frames=1, rounds=5, budget_s=0))
         assert len(found[variant(1)].runs) == 1
 
-    @pytest.mark.parametrize(("frames", "interval", "whole"), [(8, 1, 8), (8, 5, 10), (8, 8, 8), (1, 3, 3)])
+    @pytest.mark.parametrize(
+        ("frames", "interval", "whole"),
+        [(8, 1, 8), (8, 5, 10), (8, 8, 8), (1, 3, 3), (24, 21, 21), (30, 9, 36)],
+    )
     def test_whole_intervals(self, frames: int, interval: int, whole: int) -> None:
-        assert measure.whole_intervals(frames, interval) == whole
+        assert measure.whole_intervals(frames, interval, 40) == whole
 
 
 class TestOnGpu:

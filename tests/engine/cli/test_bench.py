@@ -57,6 +57,14 @@ class TestBench:
         assert captured.err.count("pip install 'gsvnet-engine[export]'") == 1
         assert Path("speed.png").stat().st_size > 0
 
+    def test_two_bundles_of_one_name(
+        self, verb: Verb, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        other = str(toy_bundle.write(tmp_path / "other"))
+        assert verb("--bundle", other, "--backend", "onnxruntime", "--intervals", "1", "--json") == 0
+        rows = json.loads(capsys.readouterr().out)["rows"]
+        assert [row["bundle"] for row in rows] == [str(tmp_path / "toy"), other]
+
     def test_table(self, verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
         """torch may be here, but not the toy network's weights."""
         assert verb("--backend", "onnxruntime", "--intervals", "1,2") == 0
@@ -76,6 +84,7 @@ class TestBench:
             (["--backend", "tpu"], 2, "backend must be one of"),
             (["--png", "speed.jpg"], 2, "ends in .png"),
             (["--sizes", "--intervals", "1"], 2, "know no --intervals"),
+            (["--intervals", "1,30"], 2, "no interval may be longer"),
             (["--checkpoint", "nowhere.safetensors"], 3, "no such checkpoint"),
         ],
     )
