@@ -19,6 +19,7 @@ from gsvnet_engine.geometry import Geometry, Scaled, ShortSide
 from gsvnet_export.bundles import ExportOptions, export_bundle, load_keyframe, load_propagation
 from gsvnet_export.data.datasets import load_labelled
 from gsvnet_export.data.stills import IGNORE
+from gsvnet_export.networks import build_keyframe
 from gsvnet_export.networks.propagation import FlowNetwork, Propagation, PropagationConfig
 from gsvnet_export.training import keyframe, loop, propagation, windows
 from gsvnet_export.training.augment import random_view
@@ -130,22 +131,9 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(root: Path, tmp_p
         torch.testing.assert_close(resumed[name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
-def test_a_finished_run_is_left_as_it_is(root: Path, runs: Path) -> None:
-    data, folder = load_labelled("camvid", root), runs / "keyframe"
-    recipe = replace(keyframe.PRESETS["smoke"], steps=4, crop=(48, 64))
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    said: list[str] = []
-    again = keyframe.train_keyframe(folder, recipe, data, resume=True, say=said.append).state_dict()
-    for name, value in loop.load_checkpoint(folder / "checkpoint.safetensors")[0].items():
-        assert torch.equal(again[name], value)
-    assert said == [f"{folder}: its 4 steps are done already; to train anew, name another folder"]
-    for other in (replace(recipe, lr=1.0), replace(recipe, steps=5)):
-        with pytest.raises(UsageError, match="other settings"):
-            keyframe.train_keyframe(folder, other, data, resume=True)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-
-
-def learn_a_line(folder: Path, *, stop: int | None = None, resume: bool = False, width: int = 1) -> None:
+def learn_a_line(
+    folder: Path, *, stop: int | None = None, width: int = 1, lr: float = 0.01, **more: Any
+) -> torch.nn.Module:
     """100 steps of a small network, saved after 40 and 80; `stop`: the step before which the run is killed."""
 
     def batch_at(step: int) -> torch.Tensor:
@@ -155,21 +143,33 @@ def learn_a_line(folder: Path, *, stop: int | None = None, resume: bool = False,
 
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(1, width), torch.nn.Linear(width, 1))
-    loop.train(
+    return loop.train(
         folder,
         model,
-        {},
-        torch.optim.AdamW(model.parameters(), lr=0.01),
+        {"lr": lr},
+        torch.optim.AdamW(model.parameters(), lr=lr),
         lambda batch: (model(batch) - 2 * batch).square().mean(),
         batch_at,
         lambda ema: {},
         loop.LoopOptions(steps=100, lr_at=lambda step: 1.0, ema=0.9, save_every=40),
-        resume=resume,
+        **more,
     )
 
 
 def measurements(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
+    said: list[str] = []
+    first = learn_a_line(tmp_path).state_dict()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    again = learn_a_line(tmp_path, resume=True, say=said.append).state_dict()
+    assert all(torch.equal(again[name], value) for name, value in first.items())
+    assert said == [f"{tmp_path}: its 100 steps are done already; to train anew, name another folder"]
+    with pytest.raises(UsageError, match="other settings"):
+        learn_a_line(tmp_path, resume=True, lr=0.1)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_the_record_of_a_resumed_run_is_that_of_a_whole_one(tmp_path: Path) -> None:
@@ -200,6 +200,7 @@ def full_disk(room: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.usefixtures("capsys")  # or what the bar says would be in a file, too
 def test_a_full_disk_is_one_line_and_the_run_goes_on_afterwards(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     learn_a_line(whole, width=1000)
@@ -245,9 +246,10 @@ def test_runs_that_share_a_cache_may_fill_it_together(
     assert [path.name for path in tmp_path.iterdir()] == ["clip.scores.npy"]
 
 
-def test_clips_too_short_for_a_window_are_left_out(runs: Path, tmp_path: Path) -> None:
-    checkpoint, said = runs / "keyframe/checkpoint.safetensors", list[str]()
-    network, cache = load_keyframe(checkpoint)[0], tmp_path / "cache"
+def test_clips_too_short_for_a_window_are_left_out(tmp_path: Path) -> None:
+    checkpoint, cache, said = tmp_path / "checkpoint", tmp_path / "cache", list[str]()
+    checkpoint.write_bytes(b"any")
+    network = torch.nn.Conv2d(3, 5, 1)
     (tmp_path / "clips").mkdir()
     write_clip(tmp_path / "clips/short.mp4", frames=9)
     with pytest.raises(InputError, match="no clip has the 10 frames"):
@@ -264,31 +266,30 @@ def test_clips_too_short_for_a_window_are_left_out(runs: Path, tmp_path: Path) -
 
 def test_stills_that_no_cell_divides_are_refused_before_the_teacher_runs(root: Path, tmp_path: Path) -> None:
     geometry, checkpoint = replace(GEOMETRY, working=ShortSide(100)), tmp_path / "none"
-    with pytest.raises(UsageError, match="64x48 pixels on a grid of 17x13: .* --short-side .* --no-stills"):
+    with pytest.raises(UsageError, match=r"64x48 pixels on a grid of 17x13: .* --short-side .* --no-stills"):
         load_windows(root, checkpoint, torch.nn.Identity(), geometry, tmp_path / "cache", True)
     assert not (tmp_path / "cache").exists()
 
 
-def test_weights_that_do_not_fit_are_named(runs: Path, tmp_path: Path) -> None:
-    network, config = load_keyframe(runs / "keyframe/checkpoint.safetensors")
-    pf, pf_config = load_propagation(runs / "propagation/checkpoint.safetensors")
-    path = tmp_path / "other.safetensors"
-    loop.save_checkpoint(path, network, config | {"classes": 19})
+def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    path, pf = tmp_path / "other.safetensors", Propagation(PropagationConfig(classes=3))
+    recipe = {"network": "swiftnet", "trunk": "resnet18"}
+    config: dict[str, Any] = {"kind": "keyframe", "recipe": recipe, "classes": 5}
+    loop.save_checkpoint(path, build_keyframe("swiftnet", "resnet18", 3), config)
     with pytest.raises(InputError, match=r"other.safetensors does not fit SwiftNet: .*`train keyframe`"):
         load_keyframe(path)
-    loop.save_checkpoint(path, pf, pf_config | {"network": pf_config["network"] | {"classes": 19}})
+    config = {"kind": "propagation", "network": pf.describe() | {"classes": 5}}
+    loop.save_checkpoint(path, pf, config)
     with pytest.raises(
         InputError, match=r"other.safetensors does not fit Propagation: .*`train propagation`"
     ):
         load_propagation(path)
-    recipe, nothing = (
+    smoke, nothing = (
         propagation.PRESETS["smoke"],
         Windows(clips=[], stills=None, held_out_stills=None, description={}),
     )
-    with pytest.raises(InputError, match="of another shape: .* for the same 19 classes"):
-        propagation.train_propagation(
-            tmp_path / "run", recipe, 19, nothing, runs / "propagation/checkpoint.safetensors"
-        )
+    with pytest.raises(InputError, match=r"does not fit Propagation: .* for the same 19 classes"):
+        propagation.train_propagation(tmp_path / "run", smoke, 19, nothing, path)
 
 
 def test_random_views_keep_picture_and_labels_together() -> None:
