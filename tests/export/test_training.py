@@ -235,12 +235,12 @@ def test_runs_that_share_a_cache_may_fill_it_together(
     def rows() -> Iterator[tuple[np.ndarray]]:
         yield (np.arange(3),)
 
-    def save_after_the_other_run(file: Any, array: np.ndarray) -> None:
+    def save_before_the_other_run(file: Any, array: np.ndarray) -> None:
         monkeypatch.setattr(np, "save", save)
-        windows._kept(tmp_path, "clip", ("scores",), rows)
         save(file, array)
+        windows._kept(tmp_path, "clip", ("scores",), rows)
 
-    monkeypatch.setattr(np, "save", save_after_the_other_run)
+    monkeypatch.setattr(np, "save", save_before_the_other_run)
     (kept,) = windows._kept(tmp_path, "clip", ("scores",), rows)
     assert kept.tolist() == [[0, 1, 2]]
     assert [path.name for path in tmp_path.iterdir()] == ["clip.scores.npy"]
