@@ -1,9 +1,7 @@
 """Checkpoints -> a bundle folder: graphs built, verified against torch, written with their manifest in one move."""
 
-import contextlib
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from gsvnet_export.cost import count_macs, count_parameters
 from gsvnet_export.networks import Propagation, build_keyframe
 from gsvnet_export.networks.layers import load_matching
 from gsvnet_export.networks.propagation import PropagationConfig
+from gsvnet_export.outputs import Say, check_writable, writing
 from gsvnet_export.training.loop import load_checkpoint
 
 
@@ -44,8 +43,11 @@ def load_keyframe(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     state, config = load_checkpoint(path)
     if config.get("kind") != "keyframe":
         raise InputError(f"{path}: a {config.get('kind')} checkpoint; give one of `train keyframe`")
-    network = build_keyframe(config["recipe"]["network"], config["recipe"]["trunk"], config["classes"])
-    load_matching(network, state, str(path))
+    try:
+        network = build_keyframe(config["recipe"]["network"], config["recipe"]["trunk"], config["classes"])
+        load_matching(network, state, str(path))
+    except ValueError as error:
+        raise InputError(f"{error}; give a checkpoint as `train keyframe` wrote it") from error
     return network.eval(), config
 
 
@@ -55,7 +57,10 @@ def load_propagation(path: Path) -> tuple[Propagation, dict[str, Any]]:
     if config.get("kind") != "propagation":
         raise InputError(f"{path}: a {config.get('kind')} checkpoint; give one of `train propagation`")
     network = Propagation(PropagationConfig(**config["network"]))
-    load_matching(network, state, str(path))
+    try:
+        load_matching(network, state, str(path))
+    except ValueError as error:
+        raise InputError(f"{error}; give a checkpoint as `train propagation` wrote it") from error
     return network.eval(), config
 
 
@@ -73,7 +78,7 @@ def export_bundle(
     *,
     material: precision.Material | None = None,
     force: bool = False,
-    say: precision.Say = lambda note: None,
+    say: Say = lambda note: None,
 ) -> tuple[Bundle, verify.Measured]:
     """Build, verify, write; returns the opened bundle and what verification measured.
 
@@ -82,6 +87,7 @@ def export_bundle(
     and then files that export does not make (model card, licence) stay. The same checkpoints, data and versions give
     the same bytes.
     """
+    check_writable(folder, "-o", beside=True)
     if (folder / "manifest.json").exists() and not force:
         raise OutputError(f"{folder}: holds a bundle already; add --force, or name another folder")
     keyframe, keyframe_config = load_keyframe(keyframe_checkpoint)
@@ -138,26 +144,6 @@ def write_bundle(
     return _write(folder, payload, manifest)
 
 
-def check_writable(folder: Path, option: str) -> None:
-    """OutputError, naming the option, unless a bundle could be written there. Nothing made to try it stays."""
-    made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
-    if os.path.lexists(folder) and not folder.is_dir():
-        raise OutputError(f"{folder}: is a file; name a folder with {option}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for place in (folder, folder.resolve().parent):
-            with tempfile.TemporaryDirectory(dir=place, prefix=".writable-"):
-                pass
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: cannot be written ({error.strerror}); name another folder with {option}"
-        ) from error
-    finally:
-        for path in made:
-            with contextlib.suppress(OSError):
-                path.rmdir()
-
-
 def size_rules(geometry: Geometry) -> dict[str, Any]:
     """A geometry as the manifest writes it: `working_size` and `keyframe_size`."""
     working, keyframe = geometry.working, geometry.keyframe
@@ -187,7 +173,7 @@ def _cost(
 
 def _write(folder: Path, payload: dict[str, bytes], manifest: dict[str, Any]) -> Bundle:
     """Write to a folder beside the target, open it as the engine will, then move the files over."""
-    try:
+    with writing(folder, "-o"):
         folder.mkdir(parents=True, exist_ok=True)
         target = folder.resolve()  # "." and ".." have no name of their own
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
@@ -199,8 +185,4 @@ def _write(folder: Path, payload: dict[str, bytes], manifest: dict[str, Any]) ->
             Bundle.open(staged)
             for path in staged.iterdir():
                 shutil.move(path, folder / path.name)
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: cannot be written ({error.strerror}); name another folder with -o"
-        ) from error
     return Bundle.open(folder)

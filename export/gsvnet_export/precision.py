@@ -5,7 +5,7 @@ defines it (evaluation/protocol.py), on views that drift over each picture, and 
 float32. Convolutions are left out of int8 by measurement: see `sensitive`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from gsvnet_export import half, quantise
 from gsvnet_export.data.clips import training_clips
 from gsvnet_export.data.datasets import load_labelled
 from gsvnet_export.data.stills import Labels, Stills
+from gsvnet_export.outputs import Say
 from gsvnet_export.quantise import Feed
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ SHARE_LEFT = 0.1  # of the error that all convolutions cause: what causes more a
 
 Graphs = Mapping[str, ModelProto]
 Float32 = NDArray[np.float32]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from gsvnet_export.adapt import report, run, videos, wrap
 from gsvnet_export.adapt.classes import class_list, palette
 from gsvnet_export.adapt.foreign import Foreign, ForeignOptions, inspect_network
 from gsvnet_export.training import propagation
-from gsvnet_export.training.windows import ClipCache
+from gsvnet_export.training.windows import FEWEST, ClipCache
 from tests.export import foreign_networks
 from tests.export.datasets import write_camvid, write_clip
 from tests.export.foreign_networks import CLASSES, network, write
@@ -428,7 +428,7 @@ def test_long_videos_are_sampled() -> None:
 def test_few_frames_come_from_all_over_a_video(limit: int) -> None:
     found = videos._runs(videos.Video(Path("long.mp4"), (720, 1280), 25.0, 90_000), limit)
     assert len(found) >= 2 and 0.9 * limit <= sum(r.frames for r in found) <= limit
-    assert min(r.frames for r in found) >= videos.FEWEST
+    assert min(r.frames for r in found) >= FEWEST
     assert found[0].start_s == 0 and found[-1].start_s == (90_000 - found[-1].frames) / 25
 
 

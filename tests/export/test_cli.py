@@ -76,6 +76,19 @@ def test_camvids_stills_are_for_networks_of_its_classes(
     )
 
 
+@pytest.mark.parametrize("option", ["-o", "--cache"])
+def test_places_are_tried_before_the_teacher_runs(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {"data": {"dataset": "camvid", "classes": []}}
+    monkeypatch.setattr(bundles, "load_keyframe", lambda path: (None, config))
+    (tmp_path / "file").touch()
+    arguments = ["--data", ".", "--keyframe", "k", "-o", str(tmp_path / "run")]
+    assert main(["train", "propagation", *arguments, option, str(tmp_path / "file/place")]) == 5
+    assert f"(Not a directory); make room, or name another folder with {option}" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
@@ -84,7 +97,28 @@ def test_camvids_stills_are_for_networks_of_its_classes(
             2,
             "best, swiftnet, finetune, smoke",
         ),
+        (
+            ["train", "keyframe", "--data", "{}", "-o", "{}/run", "--network", "unet"],
+            2,
+            "--network unet: there are swiftnet, bisenet",
+        ),
+        (
+            ["train", "keyframe", "--data", "{}", "-o", "{}/run", "--trunk", "vgg"],
+            2,
+            "--trunk vgg: there are resnet18, efficientnet_lite0",
+        ),
         (["train", "keyframe", "--data", "{}/nothing", "-o", "{}/run"], 3, "holds neither train/"),
+        (["train", "keyframe", "--data", "{}", "-o", "{}/file"], 5, "file: is a file; name a folder with -o"),
+        (
+            ["train", "keyframe", "--data", "{}", "-o", "{}/file/run"],
+            5,
+            "cannot be written (Not a directory)",
+        ),
+        (
+            ["export", "--keyframe", "a", "--propagation", "b", "-o", "{}/file/c"],
+            5,
+            "make room, or name another folder with -o",
+        ),
         (
             ["train", "propagation", "--data", "{}", "--keyframe", "{}/no", "-o", "{}/run"],
             3,
@@ -112,6 +146,7 @@ def test_camvids_stills_are_for_networks_of_its_classes(
 def test_mistakes_get_one_line_and_their_exit_code(
     arguments: list[str], code: int, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "file").touch()
     assert main([argument.format(tmp_path) for argument in arguments]) == code
     error = capsys.readouterr().err
     assert text in error and error.count("\n") == 1 and error.startswith("error: ")

@@ -1,8 +1,12 @@
 """Training end to end on tiny data: files, resuming, exporting what came out; and that a flow network learns motion."""
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,11 +19,12 @@ from gsvnet_engine.geometry import Geometry, Scaled, ShortSide
 from gsvnet_export.bundles import ExportOptions, export_bundle, load_keyframe, load_propagation
 from gsvnet_export.data.datasets import load_labelled
 from gsvnet_export.data.stills import IGNORE
+from gsvnet_export.networks import build_keyframe
 from gsvnet_export.networks.propagation import FlowNetwork, Propagation, PropagationConfig
-from gsvnet_export.training import keyframe, loop, propagation
+from gsvnet_export.training import keyframe, loop, propagation, windows
 from gsvnet_export.training.augment import random_view
 from gsvnet_export.training.camera import CameraPath, MovedStill, SceneClasses, camera_path, closeness
-from gsvnet_export.training.windows import ReferenceFlow, load_windows
+from gsvnet_export.training.windows import ReferenceFlow, Windows, load_windows
 from tests.export.datasets import write_camvid, write_clip
 
 GEOMETRY = Geometry(working=ShortSide(96), keyframe=Scaled((1, 2), 8))
@@ -124,6 +129,167 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(root: Path, tmp_p
     resumed = keyframe.train_keyframe(tmp_path / "parts", recipe, data, resume=True).state_dict()
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def learn_a_line(
+    folder: Path, *, stop: int | None = None, width: int = 1, lr: float = 0.01, **more: Any
+) -> torch.nn.Module:
+    """100 steps of a small network, saved after 40 and 80; `stop`: the step before which the run is killed."""
+
+    def batch_at(step: int) -> torch.Tensor:
+        if step == stop:
+            raise KeyboardInterrupt
+        return torch.linspace(-1, 1, 4)[:, None] + step / 100
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(1, width), torch.nn.Linear(width, 1))
+    return loop.train(
+        folder,
+        model,
+        {"lr": lr},
+        torch.optim.AdamW(model.parameters(), lr=lr),
+        lambda batch: (model(batch) - 2 * batch).square().mean(),
+        batch_at,
+        lambda ema: {},
+        loop.LoopOptions(steps=100, lr_at=lambda step: 1.0, ema=0.9, save_every=40),
+        **more,
+    )
+
+
+def measurements(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
+    said: list[str] = []
+    first = learn_a_line(tmp_path).state_dict()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    again = learn_a_line(tmp_path, resume=True, say=said.append).state_dict()
+    assert all(torch.equal(again[name], value) for name, value in first.items())
+    assert said == [f"{tmp_path}: its 100 steps are done already; to train anew, name another folder"]
+    with pytest.raises(UsageError, match="other settings"):
+        learn_a_line(tmp_path, resume=True, lr=0.1)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_record_of_a_resumed_run_is_that_of_a_whole_one(tmp_path: Path) -> None:
+    learn_a_line(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        learn_a_line(tmp_path / "parts", stop=75)
+    before = measurements(tmp_path / "parts")
+    assert [row["step"] for row in before] == [20, 40, 60]
+    with (tmp_path / "parts/metrics.jsonl").open("a") as file:
+        file.write('{"step": 8')  # a full disk
+    learn_a_line(tmp_path / "parts", resume=True)
+    rows = measurements(tmp_path / "parts")
+    assert [row["step"] for row in rows] == [20, 40, 60, 80, 100] and rows[:2] == before[:2]
+    seconds = [row["seconds"] for row in rows]
+    assert seconds == sorted(seconds)
+    for row, expected in zip(rows, measurements(tmp_path / "whole"), strict=True):
+        assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+
+
+@contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """No file can be made longer than `room` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("capsys")  # or what the bar says would be in a file, too
+def test_a_full_disk_is_one_line_and_the_run_goes_on_afterwards(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    learn_a_line(whole, width=1000)
+    with pytest.raises(KeyboardInterrupt):
+        learn_a_line(parts, width=1000, stop=45)
+    before = {path.name: path.read_bytes() for path in parts.iterdir() if path.name != "metrics.jsonl"}
+    for room in (1, 200, 1000):
+        with full_disk(room), pytest.raises(OutputError, match=r"parts: cannot be written \(.*make room, or"):
+            learn_a_line(parts, width=1000, resume=True)
+        assert {p.name: p.read_bytes() for p in parts.iterdir() if p.name != "metrics.jsonl"} == before
+    learn_a_line(parts, width=1000, resume=True)
+    expected, _ = loop.load_checkpoint(whole / "checkpoint.safetensors")
+    for name, value in loop.load_checkpoint(parts / "checkpoint.safetensors")[0].items():
+        torch.testing.assert_close(value, expected[name])
+
+
+def test_the_cache_on_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    def rows() -> Iterator[tuple[np.ndarray]]:
+        yield (np.zeros(1000),)
+
+    with full_disk(500), pytest.raises(OutputError, match=r"cannot be written \(.*make room, or"):
+        windows._kept(tmp_path, "clip", ("scores",), rows)
+    assert not list(tmp_path.iterdir())
+
+
+def test_runs_that_share_a_cache_may_fill_it_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is through while the other still writes the same file."""
+    save = np.save
+
+    def rows() -> Iterator[tuple[np.ndarray]]:
+        yield (np.arange(3),)
+
+    def save_before_the_other_run(file: Any, array: np.ndarray) -> None:
+        monkeypatch.setattr(np, "save", save)
+        save(file, array)
+        windows._kept(tmp_path, "clip", ("scores",), rows)
+
+    monkeypatch.setattr(np, "save", save_before_the_other_run)
+    (kept,) = windows._kept(tmp_path, "clip", ("scores",), rows)
+    assert kept.tolist() == [[0, 1, 2]]
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.scores.npy"]
+
+
+def test_clips_too_short_for_a_window_are_left_out(tmp_path: Path) -> None:
+    checkpoint, cache, said = tmp_path / "checkpoint", tmp_path / "cache", list[str]()
+    checkpoint.write_bytes(b"any")
+    network = torch.nn.Conv2d(3, 5, 1)
+    (tmp_path / "clips").mkdir()
+    write_clip(tmp_path / "clips/short.mp4", frames=9)
+    with pytest.raises(InputError, match="no clip has the 10 frames"):
+        load_windows(tmp_path, checkpoint, network, GEOMETRY, cache, False)
+    write_clip(tmp_path / "clips/long.mp4", frames=10)
+    found = load_windows(tmp_path, checkpoint, network, GEOMETRY, cache, False, said.append)
+    assert [clip.name for clip in found.clips] == ["long"] and "short" not in str(found.description)
+    assert said == ["skipped: short: 9 frames; at least 10 are needed"]
+    rest, _ = propagation.held_out_tail(found.clips)
+    recipe = replace(propagation.PRESETS["smoke"], crop=(8, 12))
+    for step in range(8):
+        assert propagation.draw(step, recipe, rest, None).pictures.shape[1] == recipe.batch
+
+
+def test_stills_that_no_cell_divides_are_refused_before_the_teacher_runs(root: Path, tmp_path: Path) -> None:
+    geometry, checkpoint = replace(GEOMETRY, working=ShortSide(100)), tmp_path / "none"
+    with pytest.raises(UsageError, match=r"64x48 pixels on a grid of 17x13: .* --short-side .* --no-stills"):
+        load_windows(root, checkpoint, torch.nn.Identity(), geometry, tmp_path / "cache", True)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    path, pf = tmp_path / "other.safetensors", Propagation(PropagationConfig(classes=3))
+    recipe = {"network": "swiftnet", "trunk": "resnet18"}
+    config: dict[str, Any] = {"kind": "keyframe", "recipe": recipe, "classes": 5}
+    loop.save_checkpoint(path, build_keyframe("swiftnet", "resnet18", 3), config)
+    with pytest.raises(InputError, match=r"other.safetensors does not fit SwiftNet: .*`train keyframe`"):
+        load_keyframe(path)
+    config = {"kind": "propagation", "network": pf.describe() | {"classes": 5}}
+    loop.save_checkpoint(path, pf, config)
+    with pytest.raises(
+        InputError, match=r"other.safetensors does not fit Propagation: .*`train propagation`"
+    ):
+        load_propagation(path)
+    smoke, nothing = (
+        propagation.PRESETS["smoke"],
+        Windows(clips=[], stills=None, held_out_stills=None, description={}),
+    )
+    with pytest.raises(InputError, match=r"does not fit Propagation: .* for the same 19 classes"):
+        propagation.train_propagation(tmp_path / "run", smoke, 19, nothing, path)
 
 
 def test_random_views_keep_picture_and_labels_together() -> None:

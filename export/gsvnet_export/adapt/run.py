@@ -24,13 +24,14 @@ from gsvnet_export import onnx_graphs, verify
 from gsvnet_export.adapt import report, wrap
 from gsvnet_export.adapt.classes import class_list
 from gsvnet_export.adapt.foreign import Foreign, ForeignOptions, inspect_network
-from gsvnet_export.adapt.videos import CacheOptions, Run, Say, cache_runs, find_videos, frames_of, plan_runs
+from gsvnet_export.adapt.videos import CacheOptions, Run, cache_runs, find_videos, frames_of, plan_runs
 from gsvnet_export.adapt.wrap import Normalisation
-from gsvnet_export.bundles import ExportOptions, check_writable, load_propagation, write_bundle
+from gsvnet_export.bundles import ExportOptions, load_propagation, write_bundle
 from gsvnet_export.cost import graph_cost
 from gsvnet_export.networks.propagation import Propagation, PropagationConfig
+from gsvnet_export.outputs import Say, check_writable
 from gsvnet_export.training import propagation as training
-from gsvnet_export.training.loop import load_checkpoint
+from gsvnet_export.training.loop import is_done
 from gsvnet_export.training.propagation import PropagationRecipe
 from gsvnet_export.training.windows import ClipCache, Windows
 
@@ -153,7 +154,7 @@ def _checked_held_out(paths: tuple[Path, ...]) -> dict[Path, Size]:
 
 def _check_targets(options: AdaptOptions) -> None:
     """Whether bundle and run can be written, and may be; nothing is changed."""
-    check_writable(options.bundle, "-o")
+    check_writable(options.bundle, "-o", beside=True)
     check_writable(options.work, "--work")
     if (options.bundle / "manifest.json").exists() and not options.force:
         raise OutputError(f"{options.bundle}: holds a bundle already; add --force, or name another folder")
@@ -264,16 +265,12 @@ def _trained(
             f"{options.work}: was begun with {steps} steps; leave out --steps, or name another --work"
         )
     checkpoint = folder / "checkpoint.safetensors"
-    if not _is_done(checkpoint, steps):
+    if not is_done(checkpoint, steps):
         recipe = replace(options.recipe, steps=steps)
         training.train_propagation(
             folder, recipe, network.classes, windows, resume=(folder / "config.json").exists()
         )
     return load_propagation(checkpoint)[0], steps
-
-
-def _is_done(checkpoint: Path, steps: int) -> bool:
-    return checkpoint.exists() and load_checkpoint(checkpoint)[1].get("steps_done") == steps
 
 
 def _steps_for(options: AdaptOptions, network: Foreign, windows: Windows, say: Say) -> int:

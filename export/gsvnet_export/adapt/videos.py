@@ -16,22 +16,20 @@ from numpy.typing import NDArray
 
 from gsvnet_engine import prepare
 from gsvnet_engine.bundle import Bundle
-from gsvnet_engine.errors import InputError, OutputError
+from gsvnet_engine.errors import InputError
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.geometry import Size
 from gsvnet_engine.segmenter import Segmenter
 from gsvnet_engine.telemetry import Progress
 from gsvnet_engine.video import SourceOptions, open_source
-from gsvnet_export.training.windows import STRIDES, ClipCache, ReferenceFlow
-
-Say = Callable[[str], None]
+from gsvnet_export.outputs import Say, writing
+from gsvnet_export.training.windows import FEWEST, STRIDES, ClipCache, ReferenceFlow
 
 SUFFIXES = (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv",
             ".ts", ".webm", ".wmv", ".y4m")  # fmt: skip
 PARTS = ("pictures", "scores", "flows")  # of a ClipCache, in its order
 RUN = 100  # frames of each run of a long video
 FEW_RUNS = 4  # of a video, where there is room for less than two of RUN frames
-FEWEST = 10  # frames of a run: the last five are held out, and windows take two to five of the others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,14 +156,11 @@ def cache_runs(
         done = 0
         for run in runs:
             try:
-                clip = _cached(run, folder, bundle, segmenter, lambda n, done=done: bar.step(done + n))  # type: ignore[misc]
+                with writing(folder, "--work"):
+                    clip = _cached(run, folder, bundle, segmenter, lambda n, done=done: bar.step(done + n))  # type: ignore[misc]
             except InputError as error:
                 say(f"skipped: {error}")
                 continue
-            except OSError as error:
-                raise OutputError(
-                    f"{folder}: cannot be written ({error.strerror}); make room, or name another folder with --work"
-                ) from error
             done += run.frames
             if len(clip) < FEWEST:
                 say(f"skipped: {run.name}: {len(clip)} consecutive frames; at least {FEWEST} are needed")

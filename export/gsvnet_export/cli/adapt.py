@@ -13,6 +13,7 @@ from gsvnet_export.cli.options import (
     bundle_name,
     geometry,
     line_of_text,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def command(
         force=force,
     )
     try:
-        adapted = adapt(options, lambda line: print(line, file=sys.stderr))
+        adapted = adapt(options, tell)
     except KeyboardInterrupt:
         print(f"the same command with --resume goes on from {options.work}", file=sys.stderr)
         raise

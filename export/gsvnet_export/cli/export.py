@@ -13,6 +13,8 @@ from gsvnet_export.cli.options import (
     bundle_name,
     geometry,
     line_of_text,
+    one_of,
+    tell,
 )
 
 
@@ -66,8 +68,7 @@ def command(
     from gsvnet_engine.errors import InputError, UsageError
     from gsvnet_export.bundles import ExportOptions, export_bundle, open_material
 
-    if precision not in PRECISIONS:
-        raise UsageError(f"--precision {precision}: there are {', '.join(PRECISIONS)}")
+    one_of("--precision", precision, PRECISIONS)
     if precision != "fp32" and data is None:
         raise UsageError(
             f"--precision {precision} is judged on real pictures: name the training data with --data or GSVNET_DATA"
@@ -95,7 +96,7 @@ def command(
         options,
         material=material,
         force=force,
-        say=lambda note: print(note, file=sys.stderr, flush=True),
+        say=tell,
     )
     conversion = dict(bundle.manifest.conversion)
     size = sum(path.stat().st_size for path in output.glob("*.onnx"))

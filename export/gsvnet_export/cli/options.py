@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,10 +18,20 @@ Recipe = TypeVar("Recipe")
 
 def choose_preset(presets: dict[str, Recipe], name: str, overrides: dict[str, Any]) -> Recipe:
     """The named recipe with every override that is not None; UsageError for an unknown name."""
-    if name not in presets:
-        raise UsageError(f"--preset {name}: there are {', '.join(presets)}")
+    one_of("--preset", name, presets)
     chosen: Any = presets[name]
     return replace(chosen, **{key: value for key, value in overrides.items() if value is not None})  # type: ignore[no-any-return]
+
+
+def one_of(option: str, name: str, known: Iterable[str]) -> None:
+    """UsageError, naming what there is, unless the name is known."""
+    if name not in known:
+        raise UsageError(f"{option} {name}: there are {', '.join(known)}")
+
+
+def tell(note: str) -> None:
+    """A line on stderr, at once."""
+    print(note, file=sys.stderr, flush=True)
 
 
 def geometry(short_side: int | None, keyframe_scale: str, multiple: int = 8) -> Geometry:

@@ -44,15 +44,20 @@ def train_keyframe(
     as_json: AsJson = False,
 ) -> None:
     """Train a keyframe network on labelled stills. Writes OUTPUT/checkpoint.safetensors."""
-    from gsvnet_export.cli.options import choose_preset, print_run
+    from gsvnet_export.cli.options import choose_preset, one_of, print_run, tell
     from gsvnet_export.data.datasets import load_labelled
+    from gsvnet_export.networks import NETWORKS, TRUNKS
+    from gsvnet_export.outputs import check_writable
     from gsvnet_export.training import keyframe
 
     recipe = choose_preset(
         keyframe.PRESETS, preset, {"network": network, "trunk": trunk, "steps": steps, "seed": seed}
     )
+    one_of("--network", recipe.network, NETWORKS)
+    one_of("--trunk", recipe.trunk, TRUNKS)
+    check_writable(output, "-o")
     labelled = load_labelled(dataset, data)
-    keyframe.train_keyframe(output, recipe, labelled, init, resume=resume)
+    keyframe.train_keyframe(output, recipe, labelled, init, resume=resume, say=tell)
     print_run(output, as_json)
 
 
@@ -89,7 +94,8 @@ def train_propagation(
     """Train PF from windows of clips, the frozen keyframe network as teacher, and from moved labelled stills."""
     from gsvnet_engine.errors import UsageError
     from gsvnet_export.bundles import load_keyframe
-    from gsvnet_export.cli.options import choose_preset, geometry, print_run
+    from gsvnet_export.cli.options import choose_preset, geometry, print_run, tell
+    from gsvnet_export.outputs import check_writable
     from gsvnet_export.training import propagation
     from gsvnet_export.training.windows import load_windows
 
@@ -98,10 +104,12 @@ def train_propagation(
     dataset = config["data"]["dataset"]
     if stills and dataset != "camvid":
         raise UsageError(f"{keyframe}: trained on {dataset}, and the stills are CamVid's: give --no-stills")
-    windows = load_windows(
-        data, keyframe, network, geometry(short_side, keyframe_scale), cache or output / "cache", stills
-    )
+    sizes = geometry(short_side, keyframe_scale)
+    check_writable(output, "-o")
+    if cache is not None:
+        check_writable(cache, "--cache")
+    windows = load_windows(data, keyframe, network, sizes, cache or output / "cache", stills, tell)
     propagation.train_propagation(
-        output, recipe, len(config["data"]["classes"]), windows, init, resume=resume
+        output, recipe, len(config["data"]["classes"]), windows, init, resume=resume, say=tell
     )
     print_run(output, as_json)

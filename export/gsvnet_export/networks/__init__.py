@@ -1,4 +1,4 @@
-"""The networks, one readable file each. To add one: write its file, name it in `_DECODERS` or `_TRUNKS`."""
+"""The networks, one readable file each. To add one: write its file, name it in `NETWORKS` or `TRUNKS`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,15 +12,15 @@ from gsvnet_export.networks.propagation import Propagation
 from gsvnet_export.networks.resnet import ResNet18
 from gsvnet_export.networks.swiftnet import SwiftNet
 
-_TRUNKS: dict[str, Callable[[], Any]] = {
+TRUNKS: dict[str, Callable[[], Any]] = {
     "resnet18": ResNet18,
     "efficientnet_lite0": partial(EfficientNetLite, 0),
     "efficientnet_lite1": partial(EfficientNetLite, 1),
     "efficientnet_lite2": partial(EfficientNetLite, 2),
 }
-_DECODERS: dict[str, Callable[..., nn.Module]] = {"swiftnet": SwiftNet, "bisenet": BiSeNet}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"swiftnet": SwiftNet, "bisenet": BiSeNet}
 
-__all__ = ["Propagation", "build_keyframe"]
+__all__ = ["NETWORKS", "TRUNKS", "Propagation", "build_keyframe"]
 
 
 def build_keyframe(network: str, trunk: str, classes: int) -> nn.Module:
@@ -28,10 +28,10 @@ def build_keyframe(network: str, trunk: str, classes: int) -> nn.Module:
 
     `network`: swiftnet or bisenet; `trunk`: resnet18, efficientnet_lite0, 1 or 2. Raises ValueError for other names.
     """
-    if network not in _DECODERS or trunk not in _TRUNKS:
+    if network not in NETWORKS or trunk not in TRUNKS:
         raise ValueError(
-            f"no keyframe network {network!r} over {trunk!r}: networks are {', '.join(_DECODERS)}; "
-            f"trunks are {', '.join(_TRUNKS)}"
+            f"no keyframe network {network!r} over {trunk!r}: networks are {', '.join(NETWORKS)}; "
+            f"trunks are {', '.join(TRUNKS)}"
         )
-    body = _TRUNKS[trunk]()
-    return _DECODERS[network](body, body.channels, classes)
+    body = TRUNKS[trunk]()
+    return NETWORKS[network](body, body.channels, classes)

@@ -13,6 +13,7 @@ from gsvnet_export.data.datasets import LabelledData
 from gsvnet_export.data.stills import IGNORE, Labels, Stills, class_frequencies
 from gsvnet_export.networks import build_keyframe
 from gsvnet_export.networks.pretrained import initialise
+from gsvnet_export.outputs import Say
 from gsvnet_export.training.augment import random_view
 from gsvnet_export.training.loop import LoopOptions, cosine, train
 
@@ -180,6 +181,7 @@ def train_keyframe(
     init: Path | None = None,
     *,
     resume: bool = False,
+    say: Say = lambda note: None,
 ) -> nn.Module:
     """Train N into `folder`; returns its EMA weights. The held-out slice is only measured.
 
@@ -226,4 +228,5 @@ def train_keyframe(
         lambda ema: {"slice_miou": miou(ema, data.held_out, data.classes, recipe.measured_at)},
         LoopOptions(steps=recipe.steps, lr_at=cosine(recipe.steps), ema=recipe.ema),
         resume=resume,
+        say=say,
     )

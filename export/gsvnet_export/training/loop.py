@@ -6,6 +6,7 @@ alone, so a resumed run repeats nothing and skips nothing.
 """
 
 import copy
+import io
 import json
 import math
 import time
@@ -18,10 +19,11 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from gsvnet_engine.errors import InputError, UsageError
+from gsvnet_export.outputs import Say, whole, writing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +53,24 @@ def train(
     options: LoopOptions,
     *,
     resume: bool = False,
+    say: Say = lambda note: None,
 ) -> nn.Module:
     """Train `model` in place for `options.steps`; returns the EMA model, which is also in `checkpoint.safetensors`.
 
     `loss(batch)` is differentiated as it stands (autocast is its own affair); `batch_at(step)` runs in a thread, ahead.
-    Raises UsageError when `folder` holds another run, or an unfinished one and `resume` is not set.
+    A finished run that is resumed stays as it is: `say` hears so, and its EMA weights are returned.
+    Raises UsageError when `folder` holds another run, or any and `resume` is not set; OutputError where it cannot be
+    written.
     """
-    ema, first = _start(folder, model, config, optimizer, resume)
+    ema, checkpoint = copy.deepcopy(model).eval().requires_grad_(False), folder / "checkpoint.safetensors"
+    _check_settings(folder / "config.json", config, resume)
+    if resume and not (folder / "resume.pt").exists() and is_done(checkpoint, options.steps):
+        say(f"{folder}: its {options.steps} steps are done already; to train anew, name another folder")
+        ema.load_state_dict(load_checkpoint(checkpoint)[0])
+        return ema
+    first, last = _start(folder, model, ema, config, optimizer, resume)
     base = [group["lr"] for group in optimizer.param_groups] if first == 0 else config_rates(optimizer)
-    clock, running = time.monotonic(), 0.0
+    clock, running = time.monotonic() - last.get("seconds", 0.0), last.get("loss")
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -70,10 +81,7 @@ def train(
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
     )
-    with (
-        Progress(*columns, console=Console(stderr=True)) as bar,
-        (folder / "metrics.jsonl").open("a") as metrics,
-    ):
+    with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=options.steps, completed=first, text="")
         for step, batch in _ahead(batch_at, first, options.steps):
             for group, rate in zip(optimizer.param_groups, base, strict=True):
@@ -85,19 +93,19 @@ def train(
             nn.utils.clip_grad_norm_(model.parameters(), 10.0)
             optimizer.step()
             _follow(ema, model, min(options.ema, (step + 1) / (step + 10)))
-            running = value.item() if step == first else 0.98 * running + 0.02 * value.item()
+            running = value.item() if running is None else 0.98 * running + 0.02 * value.item()
             done = step + 1
             row: dict[str, float] = {}
             if done % options.validate_every == 0 or done == options.steps:
                 row |= validate(ema)
             if row or done % 20 == 0:
                 row = {"step": done, "loss": running, "seconds": time.monotonic() - clock, **row}
-                metrics.write(json.dumps(row) + "\n")
-                metrics.flush()
+                with writing(folder), (folder / "metrics.jsonl").open("a") as metrics:
+                    metrics.write(json.dumps(row) + "\n")
                 text = " ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in ("step", "seconds"))
                 bar.update(task, completed=done, text=text)
             if done % options.save_every == 0 or done == options.steps:
-                save_checkpoint(folder / "checkpoint.safetensors", ema, config | {"steps_done": done})
+                save_checkpoint(checkpoint, ema, config | {"steps_done": done})
                 _save_resume(folder, model, ema, optimizer, base, done)
     draw_curve(folder)
     (folder / "resume.pt").unlink(missing_ok=True)
@@ -111,10 +119,10 @@ def config_rates(optimizer: torch.optim.Optimizer) -> list[float]:
 
 def save_checkpoint(path: Path, model: nn.Module, config: dict[str, Any]) -> None:
     """Weights as float32 safetensors, `config` as JSON in the header under "config"; written whole or not at all."""
-    temporary = path.with_suffix(".partial")
     state = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
-    save_file(state, temporary, metadata={"config": json.dumps(config, sort_keys=True)})
-    temporary.replace(path)
+    data = save(state, metadata={"config": json.dumps(config, sort_keys=True)})
+    with whole(path) as file:
+        file.write(data)
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -131,30 +139,59 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
 
 
+def is_done(checkpoint: Path, steps: int) -> bool:
+    """Whether it is there, after so many steps."""
+    return checkpoint.exists() and load_checkpoint(checkpoint)[1].get("steps_done") == steps
+
+
+def _check_settings(stored: Path, config: dict[str, Any], resume: bool) -> None:
+    """UsageError where the folder's run is not to be resumed, or was begun with another configuration."""
+    if not stored.exists():
+        return
+    if not resume:
+        raise UsageError(f"{stored.parent}: holds a run already; go on with --resume, or name another folder")
+    if json.loads(stored.read_text()) != json.loads(json.dumps(config)):
+        raise UsageError(
+            f"{stored.parent}: was begun with other settings ({stored}); repeat those, or name another folder"
+        )
+
+
 def _start(
-    folder: Path, model: nn.Module, config: dict[str, Any], optimizer: torch.optim.Optimizer, resume: bool
-) -> tuple[nn.Module, int]:
-    """Make or take up the run folder; returns the EMA model and the step to go on from."""
-    ema = copy.deepcopy(model).eval().requires_grad_(False)
-    state, stored = folder / "resume.pt", folder / "config.json"
-    if stored.exists() and not resume:
-        raise UsageError(f"{folder}: holds a run already; go on with --resume, or name another folder")
+    folder: Path,
+    model: nn.Module,
+    ema: nn.Module,
+    config: dict[str, Any],
+    optimizer: torch.optim.Optimizer,
+    resume: bool,
+) -> tuple[int, dict[str, float]]:
+    """Make or take up the run folder; returns the step to go on from, and the last measurements up to there."""
+    state, metrics = folder / "resume.pt", folder / "metrics.jsonl"
     if resume and state.exists():
-        if json.loads(stored.read_text()) != json.loads(json.dumps(config)):
-            raise UsageError(
-                f"{folder}: was begun with other settings ({stored}); repeat those, or name another folder"
-            )
         saved = torch.load(state, map_location="cpu", weights_only=True)
         model.load_state_dict(saved["model"])
         ema.load_state_dict(saved["ema"])
         optimizer.load_state_dict(saved["optimizer"])
         for group, rate in zip(optimizer.param_groups, saved["rates"], strict=True):
             group["base_lr"] = rate
-        return ema, int(saved["step"])
-    folder.mkdir(parents=True, exist_ok=True)
-    stored.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-    (folder / "metrics.jsonl").write_text("")
-    return ema, 0
+        rows = [row for row in _rows(metrics) if row["step"] <= saved["step"]]
+        with whole(metrics) as file:
+            file.writelines(json.dumps(row).encode() + b"\n" for row in rows)
+        return int(saved["step"]), rows[-1] if rows else {}
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        metrics.write_text("")
+    with whole(folder / "config.json") as file:
+        file.write(json.dumps(config, indent=1, sort_keys=True).encode() + b"\n")
+    return 0, {}
+
+
+def _rows(metrics: Path) -> Iterator[dict[str, float]]:
+    """The measurements of a run, up to a line that was cut off as the run was."""
+    for line in metrics.read_text().splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
 
 
 def _save_resume(
@@ -172,9 +209,10 @@ def _save_resume(
         "rates": rates,
         "step": step,
     }
-    temporary = folder / "resume.partial"
-    torch.save(state, temporary)
-    temporary.replace(folder / "resume.pt")
+    data = io.BytesIO()  # torch's own writing fails with a RuntimeError that does not say why
+    torch.save(state, data)
+    with whole(folder / "resume.pt") as file:
+        file.write(data.getbuffer())
 
 
 @torch.no_grad()
@@ -221,7 +259,7 @@ def draw_curve(folder: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = list(_rows(folder / "metrics.jsonl"))
     names = sorted({name for row in rows for name in row} - {"step", "seconds"})
     figure, axes = plt.subplots(
         len(names), 1, figsize=(7, 2.2 * len(names)), squeeze=False, layout="constrained"
@@ -230,5 +268,6 @@ def draw_curve(folder: Path) -> None:
         points = [(row["step"], row[name]) for row in rows if name in row]
         axis.plot(*zip(*points, strict=True))
         axis.set(ylabel=name, xlabel="step")
-    figure.savefig(folder / "curve.png", dpi=90)
+    with whole(folder / "curve.png") as file:
+        figure.savefig(file, format="png", dpi=90)
     plt.close(figure)

@@ -12,11 +12,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gsvnet_engine.errors import InputError
 from gsvnet_engine.evaluation.confusion import Confusion
 from gsvnet_export.data.stills import class_frequencies
 from gsvnet_export.networks.layers import load_matching
 from gsvnet_export.networks.operations import label_upsample
 from gsvnet_export.networks.propagation import Propagation, PropagationConfig
+from gsvnet_export.outputs import Say
 from gsvnet_export.training.keyframe import class_weights, scores_loss
 from gsvnet_export.training.loop import LoopOptions, cosine, load_checkpoint, train
 from gsvnet_export.training.windows import FRAMES, STRIDES, ClipCache, Float32, StillWindows, Windows
@@ -165,11 +167,7 @@ def _still_window(
     [C,h,w], labels [K,H,W] and flows [K,2,h,w] of the window's frames but the first."""
     pictures, scores, labels, flows = stills[int(rng.integers(len(stills)))]
     rows, columns = _crop(rng, scores.shape[1:], recipe.crop)
-    ratio = labels.shape[1] // scores.shape[1]  # pixels a cell: whole for CamVid's 480x360 on 90x120
-    if labels.shape[1:] != tuple(ratio * n for n in scores.shape[1:]):
-        raise ValueError(
-            f"stills of {labels.shape[1:]} on a grid of {scores.shape[1:]}: no whole ratio to crop by"
-        )
+    ratio = labels.shape[1] // scores.shape[1]  # pixels a cell: whole, as StillWindows has seen to
     fine = [slice(s.start * ratio, s.stop * ratio) for s in (rows, columns)]
     pictures, scores = pictures[at : at + length + 1, :, rows, columns], scores[:, rows, columns]
     labels = labels[at + 1 : at + length + 1, fine[0], fine[1]]
@@ -349,6 +347,7 @@ def train_propagation(
     init: Path | None = None,
     *,
     resume: bool = False,
+    say: Say = lambda note: None,
 ) -> nn.Module:
     """Train PF into `folder`; returns its EMA weights. The last tenth of each clip is only measured.
 
@@ -367,9 +366,11 @@ def train_propagation(
     )
     model = Propagation(config)
     if init is not None:
-        load_matching(
-            model, load_checkpoint(init)[0], str(init), optional=("flow.refine.", "filter.sharpen.")
-        )
+        state, optional = load_checkpoint(init)[0], ("flow.refine.", "filter.sharpen.")
+        try:
+            load_matching(model, state, str(init), optional=optional)
+        except ValueError as error:
+            raise InputError(f"{error}; give a checkpoint of PF for the same {classes} classes") from error
     rest, tails = held_out_tail(windows.clips)
     weights = None
     if recipe.class_weighted and windows.stills is not None:
@@ -400,6 +401,7 @@ def train_propagation(
         measure,
         LoopOptions(steps=recipe.steps, lr_at=_schedule(recipe), ema=recipe.ema),
         resume=resume,
+        say=say,
     )
 
 

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gsvnet_engine import prepare
+from gsvnet_engine.errors import InputError, UsageError
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.geometry import Geometry
 from gsvnet_engine.video import open_source
 from gsvnet_export.data.clips import training_clips
 from gsvnet_export.data.datasets import load_labelled
 from gsvnet_export.data.stills import Labels, Stills
+from gsvnet_export.outputs import Say, whole, writing
 from gsvnet_export.training.camera import MovedStill, SceneClasses, camera_path
 
 Float32 = NDArray[np.float32]
@@ -33,6 +35,7 @@ Float32 = NDArray[np.float32]
 Teacher = Callable[[Float32, tuple[int, int]], Float32]
 
 FRAMES = 5  # of a still window: the keyframe and four propagated frames
+FEWEST = 10  # of a clip: the last five are held out, and windows take two to five of the others
 STRIDES = (1, 2)  # distances between the frames of a clip window
 
 
@@ -73,11 +76,12 @@ def _kept(
     """What `rows` yields, stacked by column into files of `folder`, each mapped; made where a file is missing."""
     paths = [folder / f"{stem}.{part}.npy" for part in parts]
     if not all(path.exists() for path in paths):
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         for path, column in zip(paths, zip(*rows(), strict=True), strict=True):
-            partial = path.with_suffix(".partial.npy")
-            np.save(partial, np.stack(column))
-            partial.replace(path)
+            stacked = np.stack(column)
+            with whole(path) as file:
+                np.save(file, stacked)
     return [np.load(path, mmap_mode="r") for path in paths]
 
 
@@ -149,6 +153,8 @@ class StillWindows:
     """`variants` windows for each still, moved by a synthetic camera; kept in files once they are made.
 
     What the camera saw does not depend on the teacher: only the teacher's scores of the first frames are its own.
+    Raises UsageError for a geometry by which a cell is no whole number of the stills' pixels: labels could not be
+    cropped with scores.
     """
 
     def __init__(
@@ -160,6 +166,13 @@ class StillWindows:
         variants: int,
         seed: int,
     ) -> None:
+        height, width = stills[0][1].shape
+        rows, columns = geometry.plan(height, width).grid
+        if height % rows or columns * (height // rows) != width:
+            raise UsageError(
+                f"stills of {width}x{height} pixels on a grid of {columns}x{rows}: no whole number of pixels a cell; "
+                "give another --short-side (CamVid's 480x360 takes 720), or --no-stills"
+            )
         self.stills, self.classes, self.geometry = stills, classes, geometry
         self.variants, self.seed = variants, seed
         self._folder = folder
@@ -169,11 +182,10 @@ class StillWindows:
         self._pictures, self._labels, self._flows = _kept(folder, self._name, parts, lambda: frames)
         self.scores: NDArray[np.float16] = np.empty((0, 0, *self._pictures.shape[3:]), np.float16)
 
-    def teach(self, teacher: Teacher, key: str) -> "StillWindows":
-        """Run the teacher that `key` names on every window's first frame; gives self."""
+    def teach(self, teacher: Teacher, key: str) -> None:
+        """Run the teacher that `key` names on every window's first frame."""
         rows = ((self._taught(index, teacher),) for index in range(len(self)))
         (self.scores,) = _kept(self._folder, f"{self._name}-{key}", ("scores",), lambda: rows)
-        return self
 
     def __len__(self) -> int:
         return len(self.stills) * self.variants
@@ -226,16 +238,32 @@ class Windows:
 
 
 def load_windows(
-    root: Path, checkpoint: Path, keyframe: nn.Module, geometry: Geometry, cache: Path, with_stills: bool
+    root: Path,
+    checkpoint: Path,
+    keyframe: nn.Module,
+    geometry: Geometry,
+    cache: Path,
+    with_stills: bool,
+    say: Say = lambda note: None,
 ) -> Windows:
-    """Windows of root/clips and, with `with_stills`, of root/camvid's training stills; the teacher runs once."""
-    teacher, key = torch_teacher(keyframe), _file_digest(checkpoint)
+    """Windows of root/clips and, with `with_stills`, of root/camvid's training stills; the teacher runs once.
+
+    Clips of fewer than FEWEST frames are left out, and `say` hears of each; InputError where no clip is left.
+    """
     paths = training_clips(root / "clips")
+    stills, held_out = still_windows(root, geometry, cache) if with_stills else (None, None)
+    teacher, key = torch_teacher(keyframe), _file_digest(checkpoint)
     clips = [cache_clip(path, cache, teacher, geometry, key) for path in paths]
+    for short in (clip for clip in clips if len(clip) < FEWEST):
+        say(f"skipped: {short.name}: {len(short)} frames; at least {FEWEST} are needed")
+    clips = [clip for clip in clips if len(clip) >= FEWEST]
+    if not clips:
+        raise InputError(f"{root / 'clips'}: no clip has the {FEWEST} frames that are needed to learn from")
     sources = [f"windows of the clips {', '.join(clip.name for clip in clips)}, unlabelled"]
-    stills = held_out = None
+    for part in (stills, held_out):
+        if part is not None:
+            part.teach(teacher, key)
     if with_stills:
-        stills, held_out = (part.teach(teacher, key) for part in still_windows(root, geometry, cache))
         sources.append("CamVid train stills moved by a synthetic camera")
     return Windows(
         clips=clips,
