@@ -21,7 +21,7 @@ from gsvnet_export.data.datasets import load_labelled
 from gsvnet_export.data.stills import IGNORE
 from gsvnet_export.networks import build_keyframe
 from gsvnet_export.networks.propagation import FlowNetwork, Propagation, PropagationConfig
-from gsvnet_export.training import keyframe, loop, propagation, windows
+from gsvnet_export.training import keyframe, loop, propagation, soup, windows
 from gsvnet_export.training.augment import random_view
 from gsvnet_export.training.camera import CameraPath, MovedStill, SceneClasses, camera_path, closeness
 from gsvnet_export.training.windows import ReferenceFlow, Windows, load_windows
@@ -94,6 +94,27 @@ def test_wrong_checkpoints_are_named(runs: Path, tmp_path: Path) -> None:
     for path in (tmp_path / "bad.safetensors", tmp_path / "none.safetensors"):
         with pytest.raises(InputError, match=path.name):
             load_keyframe(path)
+
+
+def test_the_mean_of_checkpoints(runs: Path, tmp_path: Path) -> None:
+    """Weighed, of networks of one form alone; it loads and says what it is made of."""
+    given = runs / "propagation" / "checkpoint.safetensors"
+    state, config = loop.load_checkpoint(given)
+    other = tmp_path / "other.safetensors"
+    loop.save_state(other, {n: v + 1 if v.is_floating_point() else v for n, v in state.items()}, config)
+    soup.average([given, other], tmp_path / "mean.safetensors", [3, 1])
+    network, described = load_propagation(tmp_path / "mean.safetensors")
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(
+            value, state[name] + 0.25 if value.is_floating_point() else state[name], rtol=0, atol=1e-5
+        )
+    assert [each["weight"] for each in described["mean_of"]] == [0.75, 0.25]
+    with pytest.raises(UsageError, match=r"checkpoint\.safetensors: is no other training of .*its kind"):
+        soup.average([other, runs / "keyframe" / "checkpoint.safetensors"], tmp_path / "no.safetensors")
+    for paths, weights in (([given], None), ([given, other], [1.0]), ([given, other], [1.0, -1.0])):
+        with pytest.raises(UsageError, match="two checkpoints or more"):
+            soup.average(paths, tmp_path / "no.safetensors", weights)
+    assert not (tmp_path / "no.safetensors").exists()
 
 
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(root: Path, tmp_path: Path) -> None:

@@ -113,3 +113,33 @@ def train_propagation(
         output, recipe, len(config["data"]["classes"]), windows, init, resume=resume, say=tell
     )
     print_run(output, as_json)
+
+
+@command.command("average")
+def train_average(
+    checkpoints: Annotated[
+        list[Path], typer.Argument(metavar="CHECKPOINT...", help="Two or more, of one network.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The checkpoint to write.")],
+    weights: Annotated[str | None, typer.Option(help="As in 2,1,1. Default: all alike.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the output if it exists.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The mean of checkpoints that were fine-tuned apart from one start (model soup, Wortsman et al. 2022)."""
+    import json
+    import sys
+
+    from gsvnet_engine.errors import OutputError, UsageError
+    from gsvnet_export.training.soup import average
+
+    try:
+        shares = None if weights is None else [float(each) for each in weights.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--weights {weights}: give a number for each checkpoint, as in 2,1,1") from error
+    if output.exists() and not force:
+        raise OutputError(f"{output}: exists already; --force overwrites it")
+    config = average(checkpoints, output, shares)
+    if as_json:
+        print(json.dumps({"checkpoint": str(output), "mean_of": config["mean_of"]}))
+    else:
+        print(f"{output}: the mean of {len(checkpoints)} checkpoints", file=sys.stderr)

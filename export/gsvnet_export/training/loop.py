@@ -118,9 +118,14 @@ def config_rates(optimizer: torch.optim.Optimizer) -> list[float]:
 
 
 def save_checkpoint(path: Path, model: nn.Module, config: dict[str, Any]) -> None:
+    """`save_state` of the model's weights."""
+    save_state(path, model.state_dict(), config)
+
+
+def save_state(path: Path, state: dict[str, Tensor], config: dict[str, Any]) -> None:
     """Weights as float32 safetensors, `config` as JSON in the header under "config"; written whole or not at all."""
-    state = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
-    data = save(state, metadata={"config": json.dumps(config, sort_keys=True)})
+    tensors = {name: value.detach().contiguous() for name, value in state.items()}
+    data = save(tensors, metadata={"config": json.dumps(config, sort_keys=True)})
     with whole(path) as file:
         file.write(data)
 
