@@ -55,6 +55,14 @@ def picture(number: int, height: int, width: int, pixel_format: str = "yuv420p")
     return made if pixel_format == "yuv420p" else made.reformat(format=pixel_format)
 
 
+def packed(made: av.VideoFrame) -> bytes:
+    """The bytes of a picture without padding, as FFmpeg's rawvideo would write them: by its own encoder."""
+    context: Any = av.CodecContext.create("rawvideo", "w")
+    context.width, context.height, context.pix_fmt = made.width, made.height, made.format.name
+    context.time_base = Fraction(1, 25)
+    return b"".join(bytes(packet) for packet in context.encode(made))
+
+
 def write_video(
     path: Path,
     *,

@@ -11,6 +11,13 @@ Kind = Literal["yuv", "rgb", "gray"]
 Matrix = Literal["bt601", "bt709", "bt2020"]
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
+# Of red and blue (ITU-R BT.601, BT.709, BT.2020); green is the rest.
+LUMA_WEIGHTS: dict[Matrix, tuple[float, float]] = {
+    "bt601": (0.299, 0.114),
+    "bt709": (0.2126, 0.0722),
+    "bt2020": (0.2627, 0.0593),
+}
+
 
 @dataclass(frozen=True)
 class Plane:

@@ -1,5 +1,6 @@
 """One `run`: every input through one segmenter into its outputs, and a report of what came of it."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,25 +23,30 @@ from gsvnet_engine.sinks import (
     SinkContext,
     SinkOptions,
     check_target,
-    is_folder,
     open_sink,
     shows_pictures,
 )
 from gsvnet_engine.telemetry import Progress, Samples, StageTimes, bound_by, busy_shares, stage_table
-from gsvnet_engine.video import STDIN, Source, SourceError, SourceOptions, is_url, open_source, stem_of
+from gsvnet_engine.video import STDIN, Source, SourceError, SourceOptions, open_source, own_paths, stem_of
 
 if TYPE_CHECKING:
     from gsvnet_engine.segmenter import Segmentation, Segmenter
 
+    _Pair = tuple[Segmenter, Segmenter | None]
+
 STEM = "{stem}"
 DEFAULT_TARGET = f"{STEM}.gsvnet.mp4"
 _WINDOW_PROBE = "import cv2; cv2.namedWindow('probe'); cv2.destroyAllWindows()"
+_WINDOW_WAIT_S = 60
 _ERRORS_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What `run` is asked for. targets: {stem} stands for the input's name. compare: a second interval."""
+    """What `run` is asked for. targets: {stem} stands for the input's name. compare: a second interval.
+
+    throughput: of a file, `threads` intervals side by side, a thread each (None: as many as cores and memory allow).
+    """
 
     inputs: tuple[str, ...]
     targets: tuple[str, ...] = ()
@@ -51,7 +57,7 @@ class RunOptions:
     backend: str = "auto"
     cpu_precision: str = "f32"
     threads: int | None = None
-    lanes: int | None = 1  # None: one for each core, as far as memory allows
+    throughput: bool = False
     gpu: GpuOptions = field(default_factory=GpuOptions)
     keep_models: bool = False  # compiled networks of the CPU, in the folder of the plans
     realtime: RealTime | None = None
@@ -68,6 +74,7 @@ class InputReport:
     outputs: tuple[str, ...]
     tally: Tally
     size: tuple[int, int]
+    lanes: int
     errors: tuple[SourceError, ...]
     realtime: RealTime | None = None
     unfamiliar: str | None = None  # why this input looks unlike what the bundle was trained on
@@ -108,10 +115,14 @@ class RunReport:
     precision: str
     interval: int
     manifest: Manifest
-    lanes: int = 1
     inputs: list[InputReport] = field(default_factory=list)
     times: StageTimes = field(default_factory=StageTimes)
     interrupted: bool = False
+
+    @property
+    def lanes(self) -> int:
+        """How many intervals were worked on side by side, at most."""
+        return max((report.lanes for report in self.inputs), default=1)
 
     @property
     def errors(self) -> list[SourceError]:
@@ -127,7 +138,8 @@ class RunReport:
         tallies = [report.tally for report in self.inputs]
         compared = sum(tally.agreements.count for tally in tallies)
         frames, seconds = sum(tally.frames for tally in tallies), sum(tally.seconds for tally in tallies)
-        busy = busy_shares(self.times.totals_ms(), seconds, self.lanes)
+        in_lanes = sum(report.tally.seconds * report.lanes for report in self.inputs)
+        busy = busy_shares(self.times.totals_ms(), seconds, in_lanes / seconds if seconds > 0 else 1)
         return {
             "frames": frames,
             "keyframes": sum(tally.keyframes for tally in tallies),
@@ -181,8 +193,8 @@ class RunReport:
         if totals["frames"]:
             shares = ", ".join(f"{part} {share:.0%}" for part, share in totals["busy"].items())
             lines.append(f"the rate is bound by {totals['bound_by']} (busy: {shares})")
-            lines.extend(report.latency_line() for report in self.inputs if report.realtime)
             lines.extend(totals["recommendation"])
+        lines.extend(report.latency_line() for report in self.inputs if report.realtime)
         lines.extend(self.problems())
         lines.extend(output for report in self.inputs for output in report.outputs if output != STDOUT)
         return "\n".join(lines)
@@ -198,16 +210,15 @@ def run(options: RunOptions, *, say: Callable[[str], None]) -> RunReport:
 
         encoder.choose(options.sink.encoder, options.sink.crf, options.sink.encoder_preset)
     with interruptible() as stop, ExitStack() as stack:
-        segmenter = stack.enter_context(_segmenter(options, options.interval, say))
-        other = None
-        if options.compare is not None:
-            other = stack.enter_context(_segmenter(options, options.compare, say))
+        files = live = _open_pair(options, stack, say, throughput=options.throughput)
+        if options.throughput:
+            live = _open_pair(options, stack, say, throughput=False)
+        segmenter, _ = files
         report = RunReport(
             bundle=segmenter.bundle.manifest.name,
             backend=segmenter.backend,
             precision=segmenter.precision,
             interval=segmenter.interval,
-            lanes=segmenter.lanes,
             manifest=segmenter.bundle.manifest,
         )
         if (segmenter.backend, report.manifest.precision) == ("onnxruntime", "int8"):
@@ -215,7 +226,11 @@ def run(options: RunOptions, *, say: Callable[[str], None]) -> RunReport:
         for spec, targets in plan:
             if stop.is_set():
                 break
-            report.inputs.append(_run_one(spec, targets, options, segmenter, other, report.times, stop, say))
+            try:
+                report.inputs.append(_run_one(spec, targets, options, files, live, report.times, stop, say))
+            except InputError:
+                if not stop.is_set():  # else it was given up while it was being opened
+                    raise
         report.interrupted = stop.is_set()
     return report
 
@@ -224,21 +239,21 @@ def _run_one(
     spec: str,
     targets: Sequence[str],
     options: RunOptions,
-    segmenter: "Segmenter",
-    other: "Segmenter | None",
+    files: "_Pair",
+    live: "_Pair",
     times: StageTimes,
     stop: Event,
     say: Callable[[str], None],
 ) -> InputReport:
-    segmenter.reset()
-    captions = None
-    if other is not None:
-        other.reset()
-        captions = f"interval {segmenter.interval}", f"interval {other.interval}"
-    with open_source(spec, _source_options(options, targets, segmenter, say)) as source:
-        for each in (segmenter, other):  # what cannot be segmented shows before any output is touched
+    with open_source(spec, _source_options(options, targets, files[0].backend, stop, say)) as source:
+        segmenter, other = live if source.live else files
+        captions = None if other is None else (f"interval {segmenter.interval}", f"interval {other.interval}")
+        for each in (segmenter, other):
             if each is not None:
-                each.warm(source.height, source.width)
+                each.reset()
+                each.warm(
+                    source.height, source.width
+                )  # what cannot be segmented shows before any output is touched
         context = SinkContext(
             classes=segmenter.bundle.manifest.classes,
             source=source,
@@ -270,9 +285,10 @@ def _run_one(
             )
         return InputReport(
             name=source.name,
-            outputs=tuple(targets),
+            outputs=tuple(target for target in targets if target == STDOUT or Path(target).exists()),
             tally=tally,
             size=(source.height, source.width),
+            lanes=segmenter.lanes,
             errors=tuple(source.errors),
             realtime=options.realtime,
             unfamiliar=doubts.finish(),
@@ -280,17 +296,18 @@ def _run_one(
 
 
 def _source_options(
-    options: RunOptions, targets: Sequence[str], segmenter: "Segmenter", say: Callable[[str], None]
+    options: RunOptions, targets: Sequence[str], backend: str, stop: Event, say: Callable[[str], None]
 ) -> SourceOptions:
     """Pictures decoded on the GPU stay there where nothing but TensorRT looks at them, and few are held at a time."""
     drawn = options.show or any(map(shows_pictures, targets))
-    keep = segmenter.backend == "tensorrt" and not drawn and not options.gpu.ahead
+    keep = backend == "tensorrt" and not drawn and not options.gpu.ahead
     return replace(
         options.source,
         device=options.gpu.device,
         keep_on_device=keep,
         low_delay=options.realtime is not None,
         say=say,
+        stop=stop,
     )
 
 
@@ -358,27 +375,16 @@ def plan_outputs(options: RunOptions) -> list[tuple[str, tuple[str, ...]]]:
     ]
     if options.inputs.count(STDIN) > 1:
         raise UsageError("stdin (-) can be read only once")
-    files = [Path(spec) for spec in options.inputs if not is_url(spec)]
-    for spec, path in zip([s for s in options.inputs if not is_url(s)], files, strict=True):
-        if (
-            several
-            and not path.exists()
-            and spec != STDIN
-            and not spec.isdigit()
-            and not set(spec) & set("*?[")
-        ):
-            raise InputError(f"{spec}: no such file or folder")
+    own = [path for spec in options.inputs for path in own_paths(spec)]
     seen: dict[str, str] = {}
     for spec, outputs in plan:
         for output in outputs:
-            check_target(output, force=options.sink.force, inputs=[path for path in files if path.is_file()])
-            key = output if output == STDOUT else str(Path(output).resolve())
+            check_target(output, force=options.sink.force, inputs=own)
+            key = output if output == STDOUT else os.path.realpath(output)
             if key in seen and not (output == STDOUT and seen[key] != spec):
                 raise UsageError(
                     f"-o {output}: would be written twice ({seen[key]} and {spec}): give each its own name"
                 )
-            if is_folder(output) and key in seen:
-                raise UsageError(f"-o {output}: several inputs would share it; put {STEM} in it")
             seen[key] = spec
     return plan
 
@@ -388,33 +394,49 @@ def check_window() -> None:
 
     Tried in a process of its own, since Qt aborts where it has no screen.
     """
-    probe = subprocess.run(
-        [sys.executable, "-c", _WINDOW_PROBE], capture_output=True, check=False, timeout=60
-    )
-    if probe.returncode:
+    probe = [sys.executable, "-c", _WINDOW_PROBE]
+    try:
+        opened = (
+            subprocess.run(probe, capture_output=True, check=False, timeout=_WINDOW_WAIT_S).returncode == 0
+        )
+    except subprocess.TimeoutExpired:
+        raise BackendError(
+            f"--show: no window opened within {_WINDOW_WAIT_S} s: is the display reachable? Else write a file"
+        ) from None
+    if not opened:
         raise BackendError(
             "--show: no window can be opened here (no display, or an OpenCV without windows): write a file"
         )
 
 
-def _segmenter(options: RunOptions, interval: int | None, say: Callable[[str], None]) -> "Segmenter":
+def _open_pair(
+    options: RunOptions, stack: ExitStack, say: Callable[[str], None], *, throughput: bool
+) -> "_Pair":
+    """What inputs go through, and what they are compared with, a frame at a time."""
     from gsvnet_engine.backends.model_cache import ModelCache
     from gsvnet_engine.segmenter import Segmenter, most_lanes
 
     bundle = Bundle.open(options.bundle)
-    lanes = options.lanes
-    if lanes is None:
-        lanes = min(machine.cores(), most_lanes(interval or bundle.manifest.interval))
-    return Segmenter(
-        bundle,
-        interval=interval,
-        backend=options.backend,
-        threads=options.threads,
-        lanes=lanes,
-        cpu_precision=options.cpu_precision,
-        gpu=options.gpu,
-        models=ModelCache(options.gpu.cache_folder, say=say) if options.keep_models else None,
-    )
+
+    def opened(interval: int | None, lanes: int) -> Segmenter:
+        segmenter = Segmenter(
+            bundle,
+            interval=interval,
+            backend=options.backend,
+            threads=1 if throughput else options.threads,
+            lanes=lanes,
+            cpu_precision=options.cpu_precision,
+            gpu=options.gpu,
+            models=ModelCache(options.gpu.cache_folder, say=say) if options.keep_models else None,
+        )
+        return stack.enter_context(segmenter)
+
+    lanes = 1
+    if throughput:
+        most = most_lanes(options.interval or bundle.manifest.interval)
+        lanes = options.threads or min(machine.cores(), most)
+    first = opened(options.interval, lanes)
+    return first, None if options.compare is None else opened(options.compare, 1)
 
 
 def _summary(samples: Samples) -> dict[str, float] | None:

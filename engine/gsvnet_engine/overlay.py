@@ -11,16 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvnet_engine.bundle import ClassInfo
-from gsvnet_engine.frames import Frame, Matrix, Plane
+from gsvnet_engine.frames import LUMA_WEIGHTS, Frame, Matrix, Plane
 
 Bytes = NDArray[np.uint8]
 Planes = tuple[Bytes, Bytes, Bytes]  # Y [H,W], U and V [ceil(H/2),ceil(W/2)]
 
-LUMA_WEIGHTS: dict[Matrix, tuple[float, float]] = {  # red and blue; green is the rest
-    "bt601": (0.299, 0.114),
-    "bt709": (0.2126, 0.0722),
-    "bt2020": (0.2627, 0.0593),
-}
 _PANEL_OPACITY = 0.6
 _SMALLEST_TEXT = 8  # rows; less cannot be read
 _MOST_OF_PICTURE = 0.62  # the legend's largest share of the height, and of the width

@@ -12,16 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvnet_engine import kernels
-from gsvnet_engine.frames import Frame, Kind, Matrix
+from gsvnet_engine.frames import LUMA_WEIGHTS, Frame, Kind, Matrix
 
 Float32 = NDArray[np.float32]
-
-# Luma weights of red and blue (ITU-R BT.601, BT.709, BT.2020).
-_LUMA: dict[Matrix, tuple[float, float]] = {
-    "bt601": (0.299, 0.114),
-    "bt709": (0.2126, 0.0722),
-    "bt2020": (0.2627, 0.0593),
-}
 
 
 def current(frame: Frame, grid: tuple[int, int], *, threads: int | None = None) -> Float32:
@@ -54,7 +47,7 @@ def conversion(kind: Kind, matrix: Matrix, full_range: bool, depth: int) -> tupl
     black, luma, chroma = (0.0, most, most) if full_range else (16 * step, 219 * step, 224 * step)
     if kind != "yuv":
         return np.full(3, black, np.float32), (np.eye(3) / luma).astype(np.float32)
-    red, blue = _LUMA[matrix]
+    red, blue = LUMA_WEIGHTS[matrix]
     green = 1 - red - blue
     to_rgb = np.array(
         [

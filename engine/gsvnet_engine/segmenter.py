@@ -266,6 +266,7 @@ class Segmenter:
             self._schedule = Schedule(interval=interval)
         with ExitStack() as stack:
             if isinstance(source, str | Path | int):
+                options = replace(options, low_delay=realtime is not None)
                 source = stack.enter_context(open_source(source, options))
             elif options != SourceOptions():
                 raise UsageError(

@@ -64,7 +64,7 @@ _THREADS: dict[str, _Threads] = {
 _INFERENCE_AHEAD: _Threads = (("prepare", "propagate", "adopt", "labels", "compare"), ("keyframe",))
 
 
-def busy_shares(totals_ms: Mapping[str, float], seconds: float, lanes: int = 1) -> dict[str, float]:
+def busy_shares(totals_ms: Mapping[str, float], seconds: float, lanes: float = 1) -> dict[str, float]:
     """How much of a run of `seconds` its decoding, inference (in `lanes`) and sinks each were at work; waiting for a
     live source counts as decoding."""
     ahead = {"inference": _INFERENCE_AHEAD} if "adopt" in totals_ms else {}

@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from gsvnet_engine.errors import InputError
 from gsvnet_engine.sources.base import (
@@ -33,7 +33,8 @@ _DEFAULT_OPTIONS = SourceOptions()
 def open_source(spec: str | Path | int, options: SourceOptions = _DEFAULT_OPTIONS) -> Source:
     """A file, a folder or pattern of images, a webcam's number, a URL, or "-" for raw frames on stdin.
 
-    Raises InputError, in one line, where it is not there, is no video, or not one frame of it can be decoded.
+    Raises InputError, in one line, where it is not there, is no video, or not one frame of the part that `options`
+    asks for can be decoded.
     """
     if isinstance(spec, int):
         return _webcam(spec, options)
@@ -43,11 +44,11 @@ def open_source(spec: str | Path | int, options: SourceOptions = _DEFAULT_OPTION
     if isinstance(spec, str) and is_url(text):
         return _url(text, options)
     path = Path(text)
-    if path.exists():
+    if _is_there(path):
         return _path(path, options)
-    if text.isdigit():
+    if text.isdecimal():
         return _webcam(int(text), options)
-    if any(sign in text for sign in "*?["):
+    if is_pattern(text):
         return _pattern(text, options)
     raise InputError(f"{text}: no such file or folder")
 
@@ -56,20 +57,72 @@ def is_url(text: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
 
 
+def is_pattern(text: str) -> bool:
+    """Whether it is a pattern of names, where no file has that very name."""
+    return any(sign in text for sign in "*?[")
+
+
 def stem_of(spec: str) -> str:
-    """What outputs are named after, without opening the input: "road" for "clips/road.mp4"."""
+    """What outputs are named after, without opening the input: "road" for "clips/road.mp4".
+
+    Raises InputError for a path that cannot be looked up, and for what is no URL.
+    """
     if spec == STDIN:
         return "stdin"
     if is_url(spec):
-        parts = urlsplit(spec)
+        parts = _split(spec)
         return Path(parts.path).stem or (parts.hostname or "stream")
     path = Path(spec)
-    if spec.isdigit() and not path.exists():
+    there = _is_there(path)
+    if spec.isdecimal() and not there:
         return f"webcam{spec}"
-    if any(sign in spec for sign in "*?[") and not path.exists():
+    if is_pattern(spec) and not there:
         path = path.parent
         return path.resolve().name or "images"
-    return (path.resolve().name or "images") if path.is_dir() else path.stem
+    return (path.resolve().name or "images") if there and path.is_dir() else path.stem
+
+
+def own_paths(spec: str) -> list[Path]:
+    """What an input is read from on this machine, not to be written over: its file, its folder of images, or both.
+
+    Raises InputError where there is no such file or folder.
+    """
+    from glob import glob
+
+    from gsvnet_engine.sources.images import IMAGE_SUFFIXES
+
+    if spec.startswith("file://"):
+        spec = spec.removeprefix("file:")
+    if spec == STDIN or is_url(spec):
+        return []
+    path = Path(spec)
+    if _is_there(path):
+        return [path, path.parent] if path.suffix.lower() in IMAGE_SUFFIXES else [path]
+    if is_pattern(spec):
+        return list({Path(match).parent for match in glob(spec)})  # noqa: PTH207 (as in _pattern)
+    if spec.isdecimal():
+        return []
+    raise InputError(f"{spec}: no such file or folder")
+
+
+def _is_there(path: Path) -> bool:
+    """As `path.exists()`. Raises InputError where that cannot be told: too long a name, a folder that is closed."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    return True
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise InputError(
+            f"{re.sub('//[^/]*@', '//', url)}: is no URL: check its host, as in rtsp://[::1]/live"
+        ) from None
 
 
 def _path(path: Path, options: SourceOptions) -> Source:
@@ -78,7 +131,11 @@ def _path(path: Path, options: SourceOptions) -> Source:
 
     stem = stem_of(str(path))
     if path.is_dir():
-        images = sorted((p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=natural_order)
+        try:
+            entries = list(path.iterdir())
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        images = sorted((p for p in entries if p.suffix.lower() in IMAGE_SUFFIXES), key=natural_order)
         if not images:
             raise InputError(f"{path}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
         return ImageSource(images, options, name=str(path), stem=stem)
@@ -119,7 +176,7 @@ def _pattern(pattern: str, options: SourceOptions) -> Source:
 def _url(url: str, options: SourceOptions) -> Source:
     from gsvnet_engine.sources.container import ContainerSource, open_container
 
-    parts = urlsplit(url)
+    parts = _split(url)
     name = parts._replace(
         netloc=parts.netloc.rpartition("@")[2], query=""
     ).geturl()  # no password in any message

@@ -13,7 +13,8 @@ from threading import Event, Thread
 import numpy as np
 import pytest
 
-from gsvnet_engine.errors import UsageError
+from gsvnet_engine import video
+from gsvnet_engine.errors import InputError, UsageError
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.live import Newest, RealTime
 from gsvnet_engine.pipeline import run_video
@@ -151,6 +152,22 @@ class TestRealTime:
         with pytest.raises(UsageError, match="deadline must be above 0"):
             next(segmenter.stream(Paced(1, 0.0), deadline_s=0.0))
 
+    def test_stream_opens_for_latency_where_a_deadline_is_given(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = media.write_video(tmp_path / "a.mp4", frames=2)
+        segmenter = Segmenter(toy_bundle.write(tmp_path / "toy"), threads=1)
+        asked: list[bool] = []
+
+        def opened(source: Path, options: SourceOptions) -> Source:
+            asked.append(options.low_delay)
+            return open_source(source, options)
+
+        monkeypatch.setattr(video, "open_source", opened)
+        for deadline_s in (None, 0.5):
+            assert len(list(segmenter.stream(path, deadline_s=deadline_s))) == 2
+        assert asked == [False, True]
+
     def test_without_it_live_sources_wait(self) -> None:
         tally = run_video(Paced(20, 0), Slow(5), [])
         assert (tally.frames, tally.dropped) == (20, 0)
@@ -237,6 +254,27 @@ class TestReconnect:
         ):
             assert len(list(source)) == FRAMES
             assert source.errors == []
+
+    def test_stopping_ends_an_opening_at_once(self, tmp_path: Path) -> None:
+        """That waits for a stream which was lost before the part that is asked for."""
+        data = media.write_video(tmp_path / "a.ts", frames=FRAMES).read_bytes()
+        stop, lost = Event(), Event()
+        options = SourceOptions(
+            timeout_s=2, start_s=100, reconnect_s=600, stop=stop, say=lambda line: lost.set()
+        )
+        stopped_s: list[float] = []
+
+        def stop_when_lost() -> None:
+            assert lost.wait(10)
+            time.sleep(1.5)  # into the longer waits
+            stopped_s.append(time.monotonic())
+            stop.set()
+
+        with connections(lambda connection, number: connection.sendall(data), 1) as address:
+            Thread(target=stop_when_lost, daemon=True).start()
+            with pytest.raises(InputError):
+                open_source(f"tcp://{address}", options)
+            assert time.monotonic() - stopped_s[0] < 1
 
     def test_stopping_ends_a_wait_at_once(self, tmp_path: Path) -> None:
         data = media.write_video(tmp_path / "a.ts", frames=FRAMES).read_bytes()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from errno import ENOSPC
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,10 @@ from gsvnet_engine.sinks.coco import bounding_box, compress, encode_labels
 from gsvnet_engine.sinks.palette import encode_png
 from gsvnet_engine.sinks.raw import RawLabels
 from gsvnet_engine.sinks.video import OverlayVideo
-from gsvnet_engine.video import Source, SourceOptions, open_source
+from gsvnet_engine.sources.raw import RawSource
+from gsvnet_engine.video import RawFormat, Source, SourceOptions, open_source
 from tests import media
+from tests.media import packed
 
 
 def convert(
@@ -108,6 +111,31 @@ class TestOverlay:
             assert {tag: getattr(stream.codec_context, tag) for tag in tags} == tags
             assert frames[0].colorspace == 1
 
+    @pytest.mark.parametrize("pixel_format", ["rgb24", "gray", "yuvj420p"])
+    def test_grey_levels_are_the_source_s(self, tmp_path: Path, pixel_format: str) -> None:
+        """Of images and of raw frames of full range, black and white being within a few levels of the ends."""
+        levels = np.repeat(np.array([5, 128, 250], np.uint8), 32)[None].repeat(48, 0)
+        made = av.VideoFrame.from_ndarray(levels, format="gray").reformat(
+            format=pixel_format, dst_color_range=2
+        )
+        raw = RawFormat(width=96, height=48, pixel_format=pixel_format)
+        data = packed(made)
+        sources: list[Source] = [RawSource(io.BytesIO(data), SourceOptions(raw=raw))]
+        if pixel_format != "yuvj420p":
+            context: Any = av.CodecContext.create("png", "w")
+            context.width, context.height, context.pix_fmt = 96, 48, pixel_format
+            context.time_base = Fraction(1, 25)
+            (tmp_path / "a.png").write_bytes(b"".join(map(bytes, context.encode(made))))
+            sources.append(open_source(tmp_path / "a.png"))
+        for number, source in enumerate(sources):
+            path = tmp_path / f"{number}.mp4"
+            options = SinkOptions(alpha=0, legend=False, crf=1)
+            sink = open_sink(str(path), SinkContext(classes=media.CLASSES, source=source, options=options))
+            run_video(source, media.Striped(), [sink])
+            _, frames = decoded(path)
+            shown = frames[0].to_ndarray(format="rgb24")[24, 16::32].astype(int)
+            assert np.abs(shown - np.array([[5], [128], [250]])).max() <= 3
+
     def test_a_rotated_source(self, tmp_path: Path) -> None:
         convert(media.write_video(tmp_path / "a.mp4", rotation=90), tmp_path / "o.mp4")
         _, frames = decoded(tmp_path / "o.mp4")
@@ -129,6 +157,29 @@ class TestOverlay:
         assert picture.shape == (96, 256, 3)
         assert np.abs(picture[30, 8] - media.CLASSES[0].color).max() < 8
         assert np.abs(picture[30, 128 + 8] - media.CLASSES[1].color).max() < 8
+
+    @pytest.mark.parametrize(
+        ("there", "touched", "left"), [(False, True, False), (True, True, False), (True, False, True)]
+    )
+    def test_an_opening_that_fails(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool, touched: bool, left: bool
+    ) -> None:
+        """Nothing of its own stays, and no file that it has emptied; one that it has not reached does."""
+        path = tmp_path / "o.mp4"
+        if there:
+            path.write_text("mine")
+
+        def fails(*_: object) -> None:
+            if touched:
+                path.write_bytes(b"")
+            raise OSError(ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(OverlayVideo, "_add_video", fails)
+        with open_source(media.write_video(tmp_path / "a.mp4")) as source:
+            context = SinkContext(classes=media.CLASSES, source=source, options=SinkOptions(force=True))
+            with pytest.raises(OutputError, match="the disk is full"):
+                open_sink(str(path), context)
+        assert path.exists() == left
 
     def test_no_frames_leave_no_file(self, tmp_path: Path) -> None:
         path = media.write_video(tmp_path / "a.mp4")
@@ -412,6 +463,21 @@ class TestRefused:
         path = media.write_video(tmp_path / "a.mp4")
         with pytest.raises(OutputError, match="is the input itself"):
             check_target(str(path), force=True, inputs=[path])
+
+    def test_the_folder_of_the_input(self, tmp_path: Path) -> None:
+        (tmp_path / "frames").mkdir()
+        (tmp_path / "link").symlink_to("frames")
+        for target in ("frames/", "frames", "link/"):
+            with pytest.raises(OutputError, match="holds the input's images"):
+                check_target(f"{tmp_path}/{target}", force=True, inputs=[tmp_path / "frames"])
+        check_target(f"{tmp_path}/masks/", force=True, inputs=[tmp_path / "frames"])
+
+    def test_names_that_cannot_be(self, tmp_path: Path) -> None:
+        (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+        for name, line in (("loop.mp4", "symbolic links"), ("x" * 300 + ".mp4", "name too long")):
+            for ending in ("", "/"):
+                with pytest.raises(OutputError, match=f"(?i)cannot be written: .*{line}"):
+                    check_target(f"{tmp_path}/{name}{ending}", force=True)
 
     def test_folders_that_are_missing(self, tmp_path: Path) -> None:
         for name in ("x/o.mp4", "x/o.json", "x/masks/"):

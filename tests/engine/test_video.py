@@ -2,6 +2,8 @@
 
 import gc
 import io
+import math
+import os
 import threading
 from dataclasses import replace
 from fractions import Fraction
@@ -21,8 +23,9 @@ from gsvnet_engine.frames import Frame
 from gsvnet_engine.sources.clock import Clock
 from gsvnet_engine.sources.layout import LAYOUTS, Orientation, from_av, nearest_format
 from gsvnet_engine.sources.raw import RawSource
-from gsvnet_engine.video import RawFormat, Source, SourceOptions, open_source, stem_of
+from gsvnet_engine.video import RawFormat, Source, SourceOptions, open_source, own_paths, stem_of
 from tests import media
+from tests.media import packed
 
 
 def read(path: Path | str, **options: Any) -> tuple[Source, list[Frame]]:
@@ -168,12 +171,32 @@ class TestPart:
         assert numbers(frames) == [0, 1, 2]
         assert source.frames_estimate == 3
 
+    def test_the_end_is_where_it_is_asked_for(self, tmp_path: Path) -> None:
+        """In floating point 0.1 + 0.2 is more than 0.3, where frame 3 stands."""
+        path = media.write_video(tmp_path / "a.mp4", pts=lambda n: n * 1280)
+        _, frames = read(path, start_s=0.1, duration_s=0.2)
+        assert numbers(frames) == [1, 2]
+
+    def test_a_part_between_two_frames(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"no frame lies in the 0\.01 s from 0\.05 s on.* at 0\.080 s"):
+            read(media.write_video(tmp_path / "a.mp4"), start_s=0.05, duration_s=0.01)
+
     def test_a_start_after_the_end(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"starts at 9 s, but it lasts 0\.480 s"):
             read(media.write_video(tmp_path / "a.mp4"), start_s=9)
 
     @pytest.mark.parametrize(
-        "options", [{"start_s": -1.0}, {"duration_s": 0.0}, {"max_frames": 0}, {"image_fps": 0.0}]
+        "options",
+        [
+            {"start_s": -1.0},
+            {"start_s": math.nan},
+            {"start_s": 1e15},
+            {"duration_s": 0.0},
+            {"duration_s": math.inf},
+            {"duration_s": math.nan},
+            {"max_frames": 0},
+            {"image_fps": 0.0},
+        ],
     )
     def test_nonsense_is_a_usage_error(self, options: dict[str, Any]) -> None:
         with pytest.raises(UsageError):
@@ -239,6 +262,26 @@ class TestRefused:
     def test_no_video_at_all(self, tmp_path: Path) -> None:
         (tmp_path / "a.mp4").write_text("these are words\n" * 50)
         self.refuse(tmp_path / "a.mp4", "is not a video that can be read")
+
+    def test_names_that_cannot_be(self, tmp_path: Path) -> None:
+        (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+        self.refuse(tmp_path / "loop.mp4", "cannot be read: .*symbolic links")
+        self.refuse("x" * 300, "cannot be read: File name too long")
+        self.refuse("\u00b2", "no such file or folder")  # a digit that is no decimal
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+    def test_no_permission(self, tmp_path: Path) -> None:
+        closed = tmp_path / "closed"
+        closed.mkdir()
+        closed.chmod(0)
+        self.refuse(closed, "cannot be read: Permission denied")
+        self.refuse(closed / "a.mp4", "cannot be read: Permission denied")
+
+    def test_what_is_no_url(self) -> None:
+        for look in (open_source, stem_of):
+            with pytest.raises(InputError, match=r"http://\[::1/x: is no URL") as caught:
+                look("http://user:secret@[::1/x")
+            assert "secret" not in str(caught.value)
 
     def test_an_index_that_was_never_written(self, tmp_path: Path) -> None:
         path = media.write_video(tmp_path / "a.mp4", noise=12)
@@ -353,6 +396,17 @@ class TestImages:
         assert source.frames_estimate == 4
         assert frames[0].kind == "rgb"
 
+    def test_a_part_between_two_images(self, tmp_path: Path) -> None:
+        for number in range(3):
+            self.write(tmp_path / f"{number}.png", number)
+        with pytest.raises(InputError, match=r"no frame lies in the 0\.01 s from 0\.05 s on"):
+            read(tmp_path, start_s=0.05, duration_s=0.01)
+
+    def test_names_with_digits_that_are_no_decimals(self, tmp_path: Path) -> None:
+        for name in ("1\u00b22.png", "\u00b2.png", "1.png"):
+            self.write(tmp_path / name, 1)
+        assert len(read(tmp_path)[1]) == 3
+
     def test_a_pattern_at_another_rate(self, tmp_path: Path) -> None:
         for number in range(6):
             self.write(tmp_path / f"{number}.png", number)
@@ -446,7 +500,9 @@ class TestRaw:
         data = b"".join(bytes([n]) * 48 for n in range(5))
         frames = list(RawSource(io.BytesIO(data), SourceOptions(raw=raw, start_s=0.2)))
         assert [int(frame.planes[0].data[0, 0]) for frame in frames] == [2, 3, 4]
-        assert frames[0].index == 0
+        assert [frame.index for frame in frames] == [0, 1, 2]
+        with pytest.raises(InputError, match=r"starts at 100 s, but its 5 frames last 0\.5 s at 10 frames/s"):
+            RawSource(io.BytesIO(data), SourceOptions(raw=raw, start_s=100))
 
     def test_refusals(self) -> None:
         with pytest.raises(InputError, match="nothing came"):
@@ -455,14 +511,6 @@ class TestRaw:
             open_source("-")
         with pytest.raises(UsageError, match="raw-format"):
             RawSource(io.BytesIO(), SourceOptions(raw=RawFormat(width=8, height=6, pixel_format="xyz")))
-
-
-def packed(made: av.VideoFrame) -> bytes:
-    """The bytes of a picture without padding, as FFmpeg's rawvideo would write them: by its own encoder."""
-    context: Any = av.CodecContext.create("rawvideo", "w")
-    context.width, context.height, context.pix_fmt = made.width, made.height, made.format.name
-    context.time_base = Fraction(1, 25)
-    return b"".join(bytes(packet) for packet in context.encode(made))
 
 
 class TestLayout:
@@ -527,6 +575,22 @@ def test_stems() -> None:
         "3": "webcam3",
     }
     assert {name: stem_of(name) for name in names} == names
+
+
+def test_what_an_input_is_read_from(tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    for name in ("road.mp4", "frames/1.png"):
+        (tmp_path / name).touch()
+    expected = {
+        "road.mp4": ["road.mp4"],
+        "frames": ["frames"],
+        "frames/1.png": ["frames/1.png", "frames"],
+        "frames/*.png": ["frames"],
+    }
+    for spec, paths in expected.items():
+        assert own_paths(str(tmp_path / spec)) == [tmp_path / path for path in paths]
+    assert own_paths(f"file://{tmp_path}/road.mp4") == [tmp_path / "road.mp4"]
+    assert own_paths("-") == own_paths("rtsp://host/live") == own_paths("97") == []
 
 
 def test_real_clips(data_dir: Path) -> None:

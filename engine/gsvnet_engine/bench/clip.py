@@ -3,12 +3,16 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gsvnet_engine.errors import InputError, OutputError, UsageError
 from gsvnet_engine.geometry import Size
-from gsvnet_engine.video import SourceOptions, open_source
+from gsvnet_engine.video import Source, SourceOptions, open_source
+from gsvnet_engine.whole_file import write_whole
 
 FRAMES = 40  # of the source that are kept: a run reads no more
 _ENCODING = {"crf": "18", "preset": "veryfast"}
@@ -39,39 +43,55 @@ def scaled(source: Path, size: Size, cache: Path, say: Callable[[str], None]) ->
 
     Raises InputError where it is no video, OutputError where the cache folder takes nothing.
     """
-    with open_source(source, SourceOptions(max_frames=1)):
-        pass  # it is a video: whatever is wrong with it is said in one line
-    with source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    height, width = size
-    path = cache / f"{source.stem}_{width}x{height}_{digest[:12]}.mp4"
-    if not path.exists():
-        say(f"scaling {source.name} to {width}x{height}, once: {path}")
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            _encode(source, part, size)
-            part.rename(path)  # whole or not at all
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    with open_source(source, SourceOptions(max_frames=FRAMES)) as frames:
+        if not source.exists():
+            raise InputError(f"{source}: is no file and no folder of images: give one of them")
+        height, width = size
+        path = cache / f"{source.stem}_{width}x{height}_{_digest(source)[:12]}.mp4"
+        if not path.exists():
+            say(f"scaling {source.name} to {width}x{height}, once: {path}")
+            data = _encoded(frames, size)
+            try:
+                write_whole(path, data)
+            except OSError as error:
+                raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
     return Clip(path=path, source=source.name, size=size, frames=_count(path))
 
 
-def _encode(source: Path, target: Path, size: Size) -> None:
-    import av
+def _digest(source: Path) -> str:
+    """Of what the file holds, or of a folder's names, sizes and times."""
+    if source.is_dir():
+        found = sorted((path.name, path.lstat()) for path in source.iterdir())
+        return hashlib.sha256(
+            "".join(f"{name} {s.st_size} {s.st_mtime_ns}\n" for name, s in found).encode()
+        ).hexdigest()
+    with source.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
-    with av.open(str(source)) as given, av.open(str(target), "w", format="mp4") as made:
-        stream = given.streams.video[0]
-        out = made.add_stream("libx264", rate=stream.average_rate or 25, options=_ENCODING)
+
+def _encoded(frames: Source, size: Size) -> bytes:
+    """The frames as an mp4 of `size` (H, W), both even."""
+    import av
+    import cv2
+
+    from gsvnet_engine.overlay import planes_420
+
+    file, (height, width) = BytesIO(), size
+    with av.open(file, "w", format="mp4") as made:
+        out = made.add_stream("libx264", rate=frames.rate.limit_denominator(100000), options=_ENCODING)
         out.height, out.width = size
         out.pix_fmt = "yuv420p"
-        for number, frame in enumerate(given.decode(stream)):
-            if number == FRAMES:
-                break
-            picture = frame.reformat(width=size[1], height=size[0], format="yuv420p")
-            picture.pts = None  # numbered by the encoder: only its speed matters here
-            made.mux(out.encode(picture))
+        out.codec_context.color_range = frames.color.range
+        for frame in frames:
+            shapes = (width, height), (width // 2, height // 2), (width // 2, height // 2)
+            planes = [
+                cv2.resize(plane, shape, interpolation=cv2.INTER_AREA)
+                for plane, shape in zip(planes_420(frame), shapes, strict=True)
+            ]
+            stacked = np.concatenate([plane.ravel() for plane in planes]).reshape(-1, width)
+            made.mux(out.encode(av.VideoFrame.from_ndarray(stacked, format="yuv420p")))
         made.mux(out.encode())
+    return file.getvalue()
 
 
 def _count(path: Path) -> int:

@@ -3,7 +3,7 @@
 import json
 import platform
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 import typer
@@ -36,21 +36,23 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
 
 
 def examine() -> dict[str, Any]:
-    """All findings as JSON values; "usable": a video can be segmented here."""
+    """All findings as JSON values; "usable": a video can be segmented here, for all that is not optional is well."""
     kernels, decoding, bundle = check_kernels(), check_decoding(), check_bundle()
     runtimes = [check_backend("openvino"), check_backend("onnxruntime")]
     gpu = check_gpu()
     second = check_onnxruntime_gpu()
+    if any(runtime.ok for runtime in (*runtimes, gpu, second)):  # one is enough
+        runtimes = [replace(runtime, optional=True) for runtime in runtimes]
     extras = [check_openvino_extension(), check_h264(), check_opencv(), check_export(), gpu, second]
-    usable = kernels.ok and decoding.ok and any(runtime.ok for runtime in (*runtimes, gpu, second))
+    checks = [kernels, *runtimes, decoding, bundle, *extras]
     return {
         "gsvnet_engine": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": machine.cpu(),
         "packages": machine.packages(),
-        "usable": usable,
-        "checks": [asdict(check) for check in (kernels, *runtimes, decoding, bundle, *extras)],
+        "usable": all(check.ok or check.optional for check in checks),
+        "checks": [asdict(check) for check in checks],
     }
 
 
@@ -109,7 +111,8 @@ def check_h264() -> Check:
         av.codec.Codec("libx264", "w")
         return "libx264"
 
-    return _check("H.264 encoding", find, "this PyAV was built without libx264: install the wheel from PyPI")
+    mend = "overlays are MPEG-4 without libx264: install PyAV's wheel from PyPI to have it"
+    return replace(_check("H.264 encoding", find, mend), optional=True)
 
 
 def check_opencv() -> Check:

@@ -131,8 +131,8 @@ def command(
 
     if deadline is not None and not realtime:
         raise UsageError("--deadline is for --realtime, which drops what is older: give both, or neither")
-    if throughput and (realtime or ahead):
-        raise UsageError("--throughput excludes --realtime and --ahead: choose one of them")
+    if throughput + realtime + ahead > 1:
+        raise UsageError("--throughput, --realtime and --ahead exclude each other: choose one of them")
     targets = tuple(output or ())
     if as_json and STDOUT in targets:
         raise UsageError(
@@ -162,8 +162,8 @@ def command(
         interval=interval,
         backend=backend,
         cpu_precision=cpu_precision,
-        threads=1 if throughput else threads,
-        lanes=threads if throughput else 1,
+        threads=threads,
+        throughput=throughput,
         gpu=gpu_options(
             device=gpu, plan_cache=plan_cache, plugin=plugin, build=not no_build, ahead=ahead, quiet=quiet
         ),

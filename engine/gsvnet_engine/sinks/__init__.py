@@ -1,10 +1,11 @@
 """Where results go: chosen by the form of the target, one kind a file."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from gsvnet_engine.errors import OutputError, UsageError
-from gsvnet_engine.sinks.base import Comparison, Sink, SinkContext, SinkOptions, check_file
+from gsvnet_engine.sinks.base import Comparison, Sink, SinkContext, SinkOptions, check_file, writing
 
 __all__ = ["FORMS", "Comparison", "Sink", "SinkContext", "SinkOptions", "check_target", "open_sink"]
 
@@ -46,19 +47,22 @@ def open_sink(target: str, context: SinkContext) -> Sink:
 
 
 def check_target(target: str, *, force: bool, inputs: Iterable[Path] = ()) -> None:
-    """Refuse what can be refused before any work. inputs: files not to be written over, even by force."""
+    """Refuse what can be refused before any work. inputs: files and folders not to be written over, even by force."""
     if target == STDOUT:
         return
     path = Path(target)
+    with writing(target), suppress(FileNotFoundError, NotADirectoryError):
+        path.stat()  # too long a name, a loop of links, a folder that is closed
+    for own in inputs:
+        if path.exists() and path.samefile(own):
+            what = "holds the input's images" if path.is_dir() else "is the input itself"
+            raise OutputError(f"{target}: {what}: give another name")
     if is_folder(target):
         from gsvnet_engine.sinks.palette import check_png_folder
 
         return check_png_folder(path, force=force)
     if path.suffix.lower() not in (*VIDEO_SUFFIXES, ".jsonl", ".json"):
         raise UsageError(f"{target}: what to write cannot be told from this name; give {FORMS}")
-    for own in inputs:
-        if path.exists() and own.exists() and path.samefile(own):
-            raise OutputError(f"{target}: is the input itself: give another name")
     check_file(path, force=force)
 
 

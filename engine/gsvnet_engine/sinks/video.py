@@ -59,6 +59,7 @@ class OverlayVideo(Sink):
         self._painted: Channel[tuple[av.VideoFrame, Frame]] = Channel(_SLOTS)
         self._error: BaseException | None = None
         self._encoder = encoder.choose(options.encoder, options.crf, options.encoder_preset)
+        self._before = _state(path)
         with self._writing():
             self._container: Any = av.open(
                 f"file:{path}", "w", format=self._format, options=self._container_options()
@@ -233,11 +234,13 @@ class OverlayVideo(Sink):
         return copy
 
     def _abandon(self) -> None:
-        """Opening failed: leave nothing behind."""
+        """Opening failed: leave nothing behind but a file that was there before and has not been touched."""
         if self._audio is not None:
             self._audio.close()
         with suppress(Exception):
             self._container.close()
+        if _state(self._path) != self._before:
+            self._path.unlink(missing_ok=True)
 
     @contextmanager
     def _writing(self) -> "Iterator[None]":
@@ -311,6 +314,14 @@ class AudioCopy:
                 yield packet
         except av.FFmpegError:
             return
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """What changes once somebody writes to it; None where it is no file."""
+    if not path.is_file():
+        return None
+    now = path.stat()
+    return now.st_ino, now.st_size, now.st_mtime_ns
 
 
 def even(side: int) -> int:

@@ -10,10 +10,13 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from gsvnet_engine.errors import UsageError
+from gsvnet_engine.errors import InputError, UsageError
 from gsvnet_engine.frames import Frame
 
 _CLOSE_WAIT_S = 0.5
+_STOP_SEEN_S = 0.1  # how long `stop` may go unseen in a wait
+_LONGEST_S = 1e9  # thirty years; in ticks of any time base it fits 64 bits
+_TOLERANCE_S = 1e-6  # of floating seconds: 0.1 + 0.2 is a little more than 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,8 @@ class SourceOptions:
     raw: what comes on stdin. timeout_s: seconds that a URL may stay silent. hwaccel: "cuda" to decode on GPU number
     `device` where that can be. keep_on_device: its pictures then stay there, for the tensorrt backend alone.
     reconnect_s: seconds that a lost live source is tried again for; 0: not at all. low_delay: no picture waits for
-    another to be decoded beside it. say: takes notes of what happens to a live source.
+    another to be decoded beside it. say: takes notes of what happens to a live source. stop: set from elsewhere, it
+    ends waits as `Source.cancel` does, while the source is being opened too.
     """
 
     start_s: float = 0.0
@@ -53,12 +57,15 @@ class SourceOptions:
     reconnect_s: float = 0.0
     low_delay: bool = False
     say: Callable[[str], None] = _silent
+    stop: Event | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start_s < float("inf"):
-            raise UsageError(f"start must be 0 or more seconds, not {self.start_s}")
-        if self.duration_s is not None and self.duration_s <= 0:
-            raise UsageError(f"duration must be more than 0 seconds, not {self.duration_s}")
+        if not 0 <= self.start_s <= _LONGEST_S:
+            raise UsageError(f"start must be 0 to {_LONGEST_S:g} seconds, not {self.start_s:g}")
+        if self.duration_s is not None and not 0 < self.duration_s <= _LONGEST_S:
+            raise UsageError(
+                f"duration must be more than 0 and at most {_LONGEST_S:g} seconds, not {self.duration_s:g}"
+            )
         if self.max_frames is not None and self.max_frames < 1:
             raise UsageError(f"max-frames must be at least 1, not {self.max_frames}")
         if not 0.001 <= self.image_fps <= 1000:
@@ -128,8 +135,7 @@ class Source(ABC):
         self._closed = False
 
     def __iter__(self) -> Iterator[Frame]:
-        options = self.options
-        end_s = float("inf") if options.duration_s is None else options.start_s + options.duration_s
+        options, end_s = self.options, self._end_s
         frames = self._frames()
         for count in range(1, (options.max_frames or 2**62) + 1):
             with self._busy:
@@ -148,6 +154,31 @@ class Source(ABC):
     @abstractmethod
     def _frames(self) -> Iterator[Frame]:
         """Frames from `options.start_s` on, numbered from 0."""
+
+    @property
+    def _end_s(self) -> float:
+        """Where the part that is asked for ends: frames before it belong to it."""
+        start_s, duration_s = self.options.start_s, self.options.duration_s
+        return float("inf") if duration_s is None else start_s + duration_s - _TOLERANCE_S
+
+    def _check_part(self, first_s: float) -> None:
+        """InputError where the first frame at or after `options.start_s`, at `first_s`, is past the part's end."""
+        if first_s >= self._end_s:
+            options = self.options
+            raise InputError(
+                f"{self.name}: no frame lies in the {options.duration_s:g} s from {options.start_s:g} s on, the next "
+                f"one is at {first_s:.3f} s: give a longer duration"
+            )
+
+    def _cancelled_within(self, wait_s: float) -> bool:
+        """Wait for so long: whether nobody waits for the source any more, which ends it early."""
+        until_s, stop = monotonic() + wait_s, self.options.stop
+        while not self.cancelled.is_set() and not (stop is not None and stop.is_set()):
+            left_s = until_s - monotonic()
+            if left_s <= 0:
+                return False
+            self.cancelled.wait(min(left_s, _STOP_SEEN_S))
+        return True
 
     def cancel(self) -> None:
         """Give up whatever it waits for, as far as that can be given up; from any thread."""

@@ -68,6 +68,7 @@ class ContainerSource(Source):
             if first is None:
                 raise InputError(self._nothing_decoded())
             self._describe_picture(first[0])
+            self._check_part(self._seconds(first[1]))
         except BaseException:
             self._container.close()
             raise
@@ -194,7 +195,7 @@ class ContainerSource(Source):
             self._note("the connection was lost")
         self._container.close()
         while (wait_s := self._backoff.wait_s(monotonic())) is not None:
-            if self.cancelled.wait(wait_s):
+            if self._cancelled_within(wait_s):
                 return False
             with suppress(InputError, av.FFmpegError, OSError):
                 self._container = self._opener()

@@ -12,7 +12,7 @@ import av
 from gsvnet_engine.errors import InputError
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.sources.base import ColorTags, Source, SourceError, SourceOptions
-from gsvnet_engine.sources.layout import from_av, orientation_of, pixel_aspect
+from gsvnet_engine.sources.layout import from_av
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
@@ -41,10 +41,9 @@ class ImageSource(Source):
         if self._first is None:
             raise InputError(f"{name}: none of its {len(paths)} images can be read: {self.errors[-1].text}")
         frame, picture = self._first
+        self._check_part(frame.pts_s)
         self.width, self.height = frame.width, frame.height
-        if frame.kind == "yuv":
-            self.color = ColorTags(matrix=picture.colorspace, range=2 if frame.full_range else 1)
-        self.pixel_aspect = pixel_aspect(None, orientation_of(picture))
+        self.color = ColorTags(matrix=picture.colorspace, range=2 if frame.full_range else 1)
 
     def _frames(self) -> Iterator[Frame]:
         assert self._first is not None
@@ -95,4 +94,4 @@ def read_image(path: Path) -> av.VideoFrame:
 
 def natural_order(path: Path) -> list[tuple[int, str]]:
     """A sort key by which img2 comes before img10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path))]

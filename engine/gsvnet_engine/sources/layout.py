@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 HD_HEIGHT = 720  # an untagged picture this high or more is BT.709, a lower one BT.601, as players take it
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-_LIMITED_RANGE = 1
 _MATRICES: dict[int, Matrix] = {
     1: "bt709", 7: "bt709",  # SMPTE 240M is near BT.709
     4: "bt601", 5: "bt601", 6: "bt601",

@@ -10,7 +10,7 @@ import numpy as np
 
 from gsvnet_engine.errors import InputError, UsageError
 from gsvnet_engine.frames import Frame
-from gsvnet_engine.sources.base import RawFormat, Source, SourceError, SourceOptions
+from gsvnet_engine.sources.base import ColorTags, RawFormat, Source, SourceError, SourceOptions
 from gsvnet_engine.sources.layout import LAYOUTS, frame_of, raw_sizes
 
 
@@ -35,22 +35,33 @@ class RawSource(Source):
         self.width, self.height = raw.width, raw.height
         self.rate = raw.rate
         self.time_base = 1 / raw.rate
+        self.color = ColorTags(range=2 if self._layout.full_range else 0)
         self.frames_estimate = self._estimate(None)
-        self._first = self._read(0)
-        if self._first is None:
+        self._skipped = ceil(options.start_s * self.rate - Fraction(1, 10**6))
+        self._first = self._first_of_part()
+        self._check_part(self._first.pts_s)
+
+    def _first_of_part(self) -> Frame:
+        frame = self._read(0)
+        if frame is None:
             raise InputError("-: nothing came on stdin: pipe raw frames into this command")
+        for number in range(1, self._skipped + 1):
+            frame = self._read(number)
+            if frame is None:
+                raise InputError(
+                    f"-: starts at {self.options.start_s:g} s, but its {number} frames last "
+                    f"{float(number * self.time_base):g} s at {float(self.rate):g} frames/s: start earlier"
+                )
+        return frame
 
     def _frames(self) -> Iterator[Frame]:
-        skipped = ceil(self.options.start_s * self.rate - Fraction(1, 10**6))
-        frame, number = self._first, 0
+        frame: Frame | None = self._first
         while frame is not None:
-            if number >= skipped:
-                yield replace(frame, index=number - skipped)
-            number += 1
-            frame = self._read(number)
+            yield frame
+            frame = self._read(self._skipped + frame.index + 1)
 
     def _read(self, number: int) -> Frame | None:
-        """The next picture, or None at the end."""
+        """Picture `number` of the stream, which comes next, or None at the end."""
         dtype = np.dtype(self._layout.dtype)
         counts = [rows * samples for rows, samples in self._sizes]
         data = np.empty(sum(counts), dtype)
@@ -68,7 +79,7 @@ class RawSource(Source):
             for part, size in zip(np.split(data, np.cumsum(counts)[:-1]), self._sizes, strict=True)
         ]
         frame = frame_of(self._layout, buffers, self.height, self.width)
-        return replace(frame, pts=number, time_base=self.time_base, pts_s=pts_s)
+        return replace(frame, index=number - self._skipped, pts=number, time_base=self.time_base, pts_s=pts_s)
 
     def _fill(self, view: memoryview) -> int:
         filled = 0

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gsvnet_engine import Bundle, Segmentation, Segmenter, backends
@@ -15,6 +17,7 @@ from gsvnet_engine.bench.ratios import TARGETS, Target, compute
 from gsvnet_engine.errors import InputError, OutputError
 from gsvnet_engine.frames import Frame
 from gsvnet_engine.geometry import Sizes
+from gsvnet_engine.sinks.palette import encode_png
 from gsvnet_engine.telemetry import StageSummary
 from gsvnet_engine.video import open_source
 from tests import media
@@ -211,6 +214,39 @@ class TestClip:
         (tmp_path / "road.mp4").write_text("no video")
         with pytest.raises(InputError, match=r"road\.mp4"):
             clip.scaled(tmp_path / "road.mp4", (48, 96), tmp_path, print)
+
+    def test_a_damaged_video(self, tmp_path: Path) -> None:
+        """As far as `run` reads it, under a name that FFmpeg would take for a protocol's."""
+        source = media.write_corrupt(tmp_path / "a.mp4").rename(tmp_path / "a:b.mp4")
+        made = clip.scaled(source, (48, 96), tmp_path / "cache", print)
+        with open_source(source) as frames:
+            assert made.frames == len(list(frames))
+
+    def test_a_folder_of_images(self, tmp_path: Path) -> None:
+        folder = tmp_path / "frames"
+        folder.mkdir()
+        greys = np.arange(256, dtype=np.uint8)[:, None].repeat(3, 1)
+        for number in range(3):
+            picture = np.full((30, 40), 5 + 100 * number, np.uint8)
+            (folder / f"{number}.png").write_bytes(encode_png(picture, greys))
+        made = clip.scaled(folder, (48, 96), tmp_path / "cache", print)
+        with open_source(made.path) as frames:
+            means = [float(frame.planes[0].data.mean()) for frame in frames]
+            assert frames.color.range == 2
+        assert means == pytest.approx([5, 105, 205], abs=4)
+        (folder / "3.png").write_bytes((folder / "0.png").read_bytes())
+        assert clip.scaled(folder, (48, 96), tmp_path / "cache", print).frames == 4
+
+    def test_a_failure_leaves_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        source = media.write_video(tmp_path / "road.mp4", frames=2)
+
+        def full(self: Path, target: Path) -> None:
+            raise OSError(ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(Path, "replace", full)
+        with pytest.raises(OutputError, match="No space left"):
+            clip.scaled(source, (48, 96), tmp_path / "cache", print)
+        assert not list((tmp_path / "cache").iterdir())
 
     def test_a_cache_that_cannot_be_made(self, tmp_path: Path) -> None:
         source = media.write_video(tmp_path / "road.mp4", frames=2)

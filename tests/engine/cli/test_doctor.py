@@ -1,10 +1,13 @@
 import json
 import sys
 
+import av.codec
 import pytest
 
 from gsvnet_engine import __version__
+from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.cli import doctor, main
+from gsvnet_engine.errors import BundleError
 
 pytestmark = pytest.mark.usefixtures("installed")
 
@@ -47,8 +50,30 @@ class TestDoctor:
     ) -> None:
         monkeypatch.setitem(sys.modules, "cv2", None)
         code, _, detail = examined(capsys)
-        assert code == 0
+        assert code == 6
         assert "apt install libgl1 libglib2.0-0" in detail["OpenCV"]
+
+    def test_a_damaged_bundle(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def damaged(bundle: Bundle) -> None:
+            raise BundleError("street: keyframe.onnx is not what the manifest says")
+
+        monkeypatch.setattr(Bundle, "verify", damaged)
+        assert main(["doctor"]) == 6
+        text = capsys.readouterr().out
+        assert "NO bundle street" in text and "not ready" in text
+
+    def test_what_it_can_do_without(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One runtime of two, and an encoder that another stands in for, are no fault."""
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        monkeypatch.setattr(av.codec, "Codec", lambda name, mode: 1 / 0)
+        assert main(["doctor"]) == 0
+        text = capsys.readouterr().out
+        assert "-- onnxruntime" in text and "-- H.264 encoding" in text
+        assert "\nNO " not in text
 
     def test_text(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["doctor"]) == 0

@@ -11,15 +11,19 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import EntryPoint
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
 import gsvnet_engine
-from gsvnet_engine import machine
+from gsvnet_engine import job, machine
 from gsvnet_engine.cli import app
+from gsvnet_engine.segmenter import Segmenter
+from gsvnet_engine.sinks.palette import encode_png
 from tests import media, toy_bundle
 
 VERB = EntryPoint("run", "gsvnet_engine.cli.run:command", app.GROUP)
@@ -218,6 +222,24 @@ class TestRefused:
         assert "is the input itself" in one_line(capsys)
         assert run("road.mp4", "-o", "o.mp4", "--force", "-q") == 0
         assert frames_in(tmp_path / "o.mp4") == 2
+        (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+        for target in ("loop.mp4", "x" * 300 + ".mp4", "loop.mp4/"):
+            assert run("road.mp4", "-o", target, "--force") == 5
+            assert "cannot be written" in one_line(capsys)
+
+    def test_images_are_not_written_over(
+        self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "frames").mkdir()
+        images = [tmp_path / "frames" / f"{number:06d}.png" for number in range(2)]
+        for image in images:
+            image.write_bytes(encode_png(np.zeros((8, 8), np.uint8), np.zeros((1, 3), np.uint8)))
+        before = [image.read_bytes() for image in images]
+        for given in ("frames/", "frames/*.png", "frames/000001.png"):
+            assert run(given, "-o", "frames/", "--force") == 5
+            assert "holds the input's images" in one_line(capsys)
+        assert run("frames", "-o", "{stem}/", "--force") == 5
+        assert [image.read_bytes() for image in images] == before
 
     @pytest.mark.parametrize(
         "arguments",
@@ -228,6 +250,10 @@ class TestRefused:
             ("road.mp4", "other/road.mp4"),
             ("road.mp4", "-o", "o.mp4", "-o", "o.mp4"),
             ("road.mp4", "--duration", "0"),
+            ("road.mp4", "--duration", "inf"),
+            ("road.mp4", "--duration", "nan"),
+            ("road.mp4", "--start", "1e15"),
+            ("road.mp4", "--realtime", "--ahead"),
             ("road.mp4", "--interval", "0"),
             ("road.mp4", "--alpha", "2"),
             ("road.mp4", "-o", "o.mp4", "--encoder", "h264_vaapi"),
@@ -252,6 +278,19 @@ class TestRefused:
         media.write_video(tmp_path / "road.mp4", frames=2)
         assert run("road.mp4", "--start", 60) == 3
         assert "earlier start" in one_line(capsys)
+        (tmp_path / "o.mp4").write_text("mine")
+        assert run("road.mp4", "--start", 0.01, "--duration", 0.01, "-o", "o.mp4", "--force") == 3
+        assert "no frame lies in" in one_line(capsys)
+        assert (tmp_path / "o.mp4").read_text() == "mine"
+
+    def test_a_window_that_never_opens(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        media.write_video(tmp_path / "road.mp4", frames=2)
+        monkeypatch.setattr(job, "_WINDOW_PROBE", "import time; time.sleep(60)")
+        monkeypatch.setattr(job, "_WINDOW_WAIT_S", 0.5)
+        assert run("road.mp4", "--show") == 6
+        assert "no window opened within 0.5 s" in one_line(capsys)
 
     def test_no_display(self, toy: Path, tmp_path: Path) -> None:
         media.write_video(tmp_path / "road.mp4", frames=2)
@@ -370,6 +409,15 @@ class TestLive:
         lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
         assert len(lines) == report["frames"]
 
+    def test_all_dropped(self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Is said where no frame is left, and no output is named that is not there."""
+        url, _ = self.serve(self.pieces(tmp_path, 30), 0.0, times=1)
+        options = "--realtime", "--deadline", 1e-6, "--reconnect", 0, "-o", "o.mp4"
+        assert run(url, *options) == 0
+        said = capsys.readouterr().err
+        assert "30 frames dropped before they were segmented" in said
+        assert "o.mp4" not in said and not (tmp_path / "o.mp4").exists()
+
     def test_files_are_whole(self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         media.write_video(tmp_path / "road.mp4", frames=9)
         assert run("road.mp4", "--realtime", "--deadline", 0.01, "-o", "o.jsonl") == 0
@@ -377,9 +425,12 @@ class TestLive:
         assert "road.mp4: 0 frames dropped" in said and "from arrival to labels p50" in said
         assert "the rate is bound by" in said
 
-    def test_an_interruption_while_it_is_lost(self, toy: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("start_s", [0, 100])
+    def test_an_interruption_while_it_is_lost(self, toy: Path, tmp_path: Path, start_s: float) -> None:
+        """After its first pictures, and while the first one that is asked for is waited for."""
         url, _ = self.serve(self.pieces(tmp_path, 8), 0.0, times=1)
-        with process(toy, url, "--reconnect", 600, "-o", "o.jsonl", "--json", cwd=tmp_path) as child:
+        given = url, "--reconnect", 600, "--start", start_s, "-o", "o.jsonl", "--json"
+        with process(toy, *given, cwd=tmp_path) as child:
             assert child.stderr is not None and child.stdout is not None
             while b"lost; trying again" not in child.stderr.readline():
                 assert child.poll() is None
@@ -428,7 +479,40 @@ class TestThroughput:
         assert run(*given, "--threads", 3) == 2
         assert "choose at most 2 (--threads)" in capsys.readouterr().out
 
-    @pytest.mark.parametrize("other", ["--realtime", "--ahead"])
-    def test_excludes(self, run: Run, capsys: pytest.CaptureFixture[str], other: str) -> None:
-        assert run("road.mp4", "--throughput", other) == 2
-        assert "--throughput excludes" in one_line(capsys)
+    def test_a_live_source_has_the_threads(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        opened: dict[Segmenter, tuple[int | None, int]] = {}
+        make, warm = Segmenter.__init__, Segmenter.warm
+        warmed: list[tuple[int | None, int]] = []
+
+        def made(self: Segmenter, *given: Any, **options: Any) -> None:
+            make(self, *given, **options)
+            opened[self] = options["threads"], options["lanes"]
+
+        def warms(self: Segmenter, height: int, width: int) -> None:
+            warmed.append(opened[self])
+            warm(self, height, width)
+
+        monkeypatch.setattr(Segmenter, "__init__", made)
+        monkeypatch.setattr(Segmenter, "warm", warms)
+        url, _ = TestLive().serve(TestLive().pieces(tmp_path, 4), 0.0, times=1)
+        media.write_video(tmp_path / "road.mp4", frames=4)
+        assert run(url, "--throughput", "--threads", 2, "--json", "-q", "-o", "o.jsonl") == 0
+        assert json.loads(capsys.readouterr().out)["lanes"] == 1
+        assert run("road.mp4", "--throughput", "--threads", 2, "--json", "-q", "-o", "p.jsonl") == 0
+        assert json.loads(capsys.readouterr().out)["lanes"] == 2
+        assert warmed == [(2, 1), (1, 2)]
+
+    def test_a_comparison_takes_no_lanes(
+        self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        media.write_video(tmp_path / "road.mp4", frames=4)
+        given = "road.mp4", "--throughput", "--threads", 2, "--compare", 30, "-o", "o.jsonl", "--json"
+        assert run(*given) == 0
+        assert json.loads(capsys.readouterr().out)["agreement"] is not None
+
+    @pytest.mark.parametrize("two", list(combinations(["--throughput", "--realtime", "--ahead"], 2)))
+    def test_excludes(self, run: Run, capsys: pytest.CaptureFixture[str], two: tuple[str, str]) -> None:
+        assert run("road.mp4", *two) == 2
+        assert "exclude each other" in one_line(capsys)
