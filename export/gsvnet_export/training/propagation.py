@@ -55,7 +55,7 @@ class PropagationRecipe:
     flow_refinements: int = 2
     sharpened: bool = True
     flow_steps: int = 0  # the first steps teach the flow alone, on pairs of frames
-    drift: int = 16  # steps, to a window's end and back, that the scores which half of the clip windows start from made
+    drift: int = 16  # half of the windows start from scores propagated so far, to the window's end and back
 
 
 PRESETS = {
@@ -261,18 +261,19 @@ def window_loss(
 
 @torch.no_grad()
 def _drifted(model: Propagation, batch: Batch, longest: int) -> Tensor:
-    """The first frame's scores; those of clip windows, in every second batch, as they are after up to `longest` steps
-    through the window and back. What a step adds must not grow over an interval longer than a window; still windows
-    are spared, since theirs is the exact measure of a short one."""
-    of_clips, there = batch.teacher.shape[1], range(len(batch.pictures))
-    scores, pictures = batch.scores[:of_clips], batch.pictures[:, :of_clips]
-    rounds = longest // (2 * (len(there) - 1)) * (batch.step % 2) if of_clips else 0
+    """The first frame's scores; for every second batch as they are after up to `longest` steps through the window and
+    back. What a step adds must not grow over an interval longer than a window.
+
+    Tried: drift for the clip windows alone; agreement after 4 and 16 frames fell by 0.4 and 1 points.
+    """
+    scores, there = batch.scores, range(len(batch.pictures))
+    rounds = longest // (2 * (len(batch.pictures) - 1)) * (batch.step % 2)
     way = [*there, *there[-2::-1]]
     for _ in range(rounds and 1 + batch.step // 2 % rounds):
         for before, now in pairwise(way):
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                scores = model(pictures[now], pictures[before], scores).float()
-    return torch.cat([scores, batch.scores[of_clips:]])
+                scores = model(batch.pictures[now], batch.pictures[before], scores).float()
+    return scores
 
 
 def _flow_loss(flow: Tensor, truth: Tensor) -> Tensor:
