@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from gsvnet_export.networks import operations
-from gsvnet_export.networks.propagation import Guide
+from gsvnet_export.networks.layers import ConvOfTwo
+from gsvnet_export.networks.propagation import Guide, Match
 
 SIZES = [(1, 1), (1, 9), (8, 2), (17, 33), (45, 135)]
 
@@ -76,6 +77,31 @@ class TestGuidedFilter:
         assert correction is None
         assert (weights >= 0).all()
         torch.testing.assert_close(weights.sum(1), torch.ones(2, 9, 6))
+
+
+@pytest.mark.parametrize("radius", [1, 3])
+@pytest.mark.parametrize("size", SIZES)
+def test_matching_is_a_softmax_over_offsets(radius: int, size: tuple[int, int]) -> None:
+    """Of how far 3x3 neighbourhoods lie apart, each offset's picture cut out by itself."""
+    now, before = torch.rand(2, 2, 3, *size)
+    height, width = size
+    padded = F.pad(before, (radius,) * 4, mode="replicate")
+    costs = []
+    for dy in range(2 * radius + 1):
+        for dx in range(2 * radius + 1):
+            apart = (padded[..., dy : dy + height, dx : dx + width] - now).abs().mean(1, keepdim=True)
+            costs.append(F.avg_pool2d(F.pad(apart, (1,) * 4, mode="replicate"), 3, 1))
+    expected = (-30 * torch.cat(costs, 1)).softmax(1)
+    torch.testing.assert_close(Match(radius)(now, before), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_convolution_of_two_is_that_of_their_concatenation() -> None:
+    convolution = ConvOfTwo(7, 4, 3, stride=2, padding=1)
+    first, second = torch.randn(2, 3, 9, 8), torch.randn(2, 4, 9, 8)
+    together = F.conv2d(
+        torch.cat([first, second], 1), convolution.weight, convolution.bias, stride=2, padding=1
+    )
+    torch.testing.assert_close(convolution(first, second), together, rtol=1e-4, atol=1e-5)
 
 
 class TestLabelUpsample:

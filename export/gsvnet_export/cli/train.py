@@ -71,7 +71,8 @@ def train_propagation(
     preset: Annotated[
         str,
         typer.Option(
-            help="best, flow (the flow alone), finetune (with --init), paper (section 4.1) or smoke."
+            help="best, plain (the paper's network), flow (the flow alone), finetune (with --init), paper (section 4.1 "
+            "too) or smoke."
         ),
     ] = "best",
     init: Annotated[Path | None, typer.Option(help="A checkpoint of PF to start from.")] = None,

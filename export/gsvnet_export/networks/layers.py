@@ -25,8 +25,22 @@ class Normalise(nn.Module):
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+class ConvOfTwo(nn.Conv2d):
+    """A convolution of two inputs, [N,a,h,w] and [N,b,h,w], as of their concatenation, which is not made: to bring both
+    to one layout for it can take a runtime longer than the convolution itself."""
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:  # type: ignore[override]
+        of_first, of_second = self.weight[:, : first.shape[1]], self.weight[:, first.shape[1] :]
+        one, other = (first, of_first, self.bias), (second, of_second, None)
+        found: Tensor = self._conv_forward(*one) + self._conv_forward(*other)
+        return found
+
+
 class ConvBNReLU(nn.Sequential):
-    """k x k convolution, batch norm, ReLU (LeakyReLU with `slope`); [N,i,h,w] -> [N,o,ceil(h/s),ceil(w/s)]."""
+    """k x k convolution, batch norm, ReLU (LeakyReLU with `slope`); [N,i,h,w] -> [N,o,ceil(h/s),ceil(w/s)].
+
+    convolution: nn.Conv2d, or a form of it that takes other inputs.
+    """
 
     def __init__(
         self,
@@ -36,9 +50,10 @@ class ConvBNReLU(nn.Sequential):
         stride: int = 1,
         dilation: int = 1,
         slope: float = 0.0,
+        convolution: type[nn.Conv2d] = nn.Conv2d,
     ) -> None:
         super().__init__(
-            nn.Conv2d(
+            convolution(
                 inputs,
                 outputs,
                 kernel,
@@ -50,6 +65,11 @@ class ConvBNReLU(nn.Sequential):
             nn.BatchNorm2d(outputs),
             nn.LeakyReLU(slope) if slope else nn.ReLU(),
         )
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        convolution, norm, activation = self
+        x: Tensor = activation(norm(convolution(*inputs)))
+        return x
 
 
 class BNReLUConv(nn.Sequential):

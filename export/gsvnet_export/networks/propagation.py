@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gsvnet_export.networks import operations
-from gsvnet_export.networks.layers import ConvBNReLU, Normalise, resize
+from gsvnet_export.networks.layers import ConvBNReLU, ConvOfTwo, Normalise, resize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,8 @@ class FlowRefinement(nn.Module):
         super().__init__()
         self.halved = not last
         self.match = Match(radius=1 if last else 3)
-        self.enter = ConvBNReLU(11 + self.match.offsets, 32, stride=2 if last else 1, slope=0.1)
+        inputs, stride = 11 + self.match.offsets, 2 if last else 1
+        self.enter = ConvBNReLU(inputs, 32, stride=stride, slope=0.1, convolution=ConvOfTwo)
         self.body = nn.ModuleList(ConvBNReLU(32, 32, dilation=d, slope=0.1) for d in (1, 2, 4))
         self.head = nn.Conv2d(32, 2, 3, padding=1)
         nn.init.zeros_(self.head.weight)  # starts as no correction
@@ -91,18 +92,13 @@ class FlowRefinement(nn.Module):
         # After the concatenation, not before it: that TensorRT-RTX 1.7 cannot compile, behind a second warp.
         self.scale: Tensor
         self.shift: Tensor
-        offsets = self.match.offsets
-        scaling = (
-            ("scale", [4.0] * 9 + [0.25] * 2 + [4.0] * offsets),
-            ("shift", [2.0] * 6 + [0.0] * (5 + offsets)),
-        )
-        for name, values in scaling:
+        for name, values in (("scale", [4.0] * 9 + [0.25] * 2), ("shift", [2.0] * 6 + [0.0] * 5)):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
 
     def forward(self, current: Tensor, warped: Tensor, flow: Tensor) -> Tensor:
         now, before, motion = (half(x) if self.halved else x for x in (current, warped, flow))
-        seen = torch.cat([now, before, now - before, motion, self.match(now, before)], 1)
-        x = self.enter(seen * self.scale - self.shift)
+        seen = torch.cat([now, before, now - before, motion], 1) * self.scale - self.shift
+        x = self.enter(seen, self.match(now, before) * 4)
         for unit in self.body:
             x = x + unit(x)
         return resize(self.head(x), current)
@@ -116,18 +112,30 @@ class Match(nn.Module):
         super().__init__()
         self.radius, side = radius, 2 * radius + 1
         self.offsets = side * side
-        shifts = torch.eye(self.offsets).view(self.offsets, 1, side, side)
-        self.register_buffer("shifts", shifts.repeat(3, 1, 1, 1), persistent=False)
+        identity = torch.eye(self.offsets)
+        # Convolutions all the way, [N,3 colours x offsets,h,w]: a fifth dimension costs runtimes a change of layout.
+        self.shifts: Tensor
+        self.copies: Tensor
+        self.mean: Tensor
+        self.all: Tensor
+        for name, kernels in (
+            ("shifts", identity.view(self.offsets, 1, side, side).repeat(3, 1, 1, 1)),
+            ("copies", torch.ones(3 * self.offsets, 1, 1, 1)),
+            ("mean", (identity / 3).repeat(1, 3)[:, :, None, None]),
+            ("all", torch.ones(self.offsets, self.offsets, 1, 1)),
+        ):
+            self.register_buffer(name, kernels, persistent=False)
         self.sharpness = nn.Parameter(torch.tensor(30.0))
 
     def forward(self, now: Tensor, before: Tensor) -> Tensor:
-        n, _, h, w = now.shape
         with torch.autocast("cpu", enabled=False):
             padded = F.pad(before.float(), (self.radius,) * 4, mode="replicate")
-            shifted = F.conv2d(padded, self.shifts, groups=3).view(n, 3, self.offsets, h, w)  # type: ignore[arg-type]
-            cost = (shifted - now.float()[:, :, None]).abs().mean(1)
+            shifted = F.conv2d(padded, self.shifts, groups=3)
+            apart = (shifted - F.conv2d(now.float(), self.copies, groups=3)).abs()
+            cost = F.conv2d(apart, self.mean)
             cost = F.avg_pool2d(F.pad(cost, (1,) * 4, mode="replicate"), 3, 1)
-            return (-self.sharpness * cost).softmax(1)
+            likeness = (-self.sharpness * cost).exp()  # a softmax; cost <= 1, so that nothing underflows
+            return likeness / F.conv2d(likeness, self.all)
 
 
 def half(x: Tensor) -> Tensor:

@@ -58,30 +58,35 @@ class PropagationRecipe:
     drift: int = 16  # half of the windows start from scores propagated so far, to the window's end and back
 
 
+def _of_papers_network(recipe: PropagationRecipe) -> PropagationRecipe:
+    """The recipe for the paper's network, without what is ours."""
+    return replace(recipe, refined=False, residual=False, flow_refinements=0, sharpened=False)
+
+
 PRESETS = {
     "best": PropagationRecipe(),
+    # The paper's network trained as "best" is.
+    "plain": _of_papers_network(PropagationRecipe(steps=1600)),
     # Section 4.1: SGD with momentum 0.9, 0.002 x 0.992 every 100 iterations, batch 8, weight decay 5e-4, crops of 3/4.
-    "paper": PropagationRecipe(
-        steps=20000,
-        optimizer="sgd",
-        lr=2e-3,
-        rates=(1.0, 1.0, 1.0),
-        weight_decay=5e-4,
-        schedule="paper",
-        strides=(1,),
-        clip_share=0.0,
-        supervise_every_step=False,
-        flow_weight=0.0,
-        intra_weight=0.0,
-        class_weighted=False,
-        lovasz=0.0,
-        colour=0.0,
-        ema=0.0,
-        refined=False,
-        residual=False,
-        flow_refinements=0,
-        sharpened=False,
-        drift=0,
+    "paper": _of_papers_network(
+        PropagationRecipe(
+            steps=20000,
+            optimizer="sgd",
+            lr=2e-3,
+            rates=(1.0, 1.0, 1.0),
+            weight_decay=5e-4,
+            schedule="paper",
+            strides=(1,),
+            clip_share=0.0,
+            supervise_every_step=False,
+            flow_weight=0.0,
+            intra_weight=0.0,
+            class_weighted=False,
+            lovasz=0.0,
+            colour=0.0,
+            ema=0.0,
+            drift=0,
+        )
     ),
     # Flow alone: cheap, and what propagation stands on. Then "best" or "finetune" from its checkpoint (--init).
     "flow": PropagationRecipe(steps=4000, flow_steps=4000, rates=(1.0, 1.0, 1.0)),
