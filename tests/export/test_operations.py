@@ -96,7 +96,7 @@ def test_matching_is_a_softmax_over_offsets(radius: int, size: tuple[int, int]) 
 
 
 def test_a_convolution_of_two_is_that_of_their_concatenation() -> None:
-    convolution = ConvOfTwo(7, 4, 3, stride=2, padding=1)
+    convolution = ConvOfTwo(7, 4, 3, stride=2, padding=1, first=3)
     first, second = torch.randn(2, 3, 9, 8), torch.randn(2, 4, 9, 8)
     together = F.conv2d(
         torch.cat([first, second], 1), convolution.weight, convolution.bias, stride=2, padding=1

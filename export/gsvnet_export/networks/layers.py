@@ -1,6 +1,7 @@
 """What several networks share: normalisation, convolution units, resizing and pooling that export for any size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,10 +28,14 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 class ConvOfTwo(nn.Conv2d):
     """A convolution of two inputs, [N,a,h,w] and [N,b,h,w], as of their concatenation, which is not made: to bring both
-    to one layout for it can take a runtime longer than the convolution itself."""
+    to one layout for it can take a runtime longer than the convolution itself. `first`: a."""
+
+    def __init__(self, *given: Any, first: int, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.first = first
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:  # type: ignore[override]
-        of_first, of_second = self.weight[:, : first.shape[1]], self.weight[:, first.shape[1] :]
+        of_first, of_second = self.weight[:, : self.first], self.weight[:, self.first :]
         one, other = (first, of_first, self.bias), (second, of_second, None)
         found: Tensor = self._conv_forward(*one) + self._conv_forward(*other)
         return found
@@ -50,7 +55,7 @@ class ConvBNReLU(nn.Sequential):
         stride: int = 1,
         dilation: int = 1,
         slope: float = 0.0,
-        convolution: type[nn.Conv2d] = nn.Conv2d,
+        convolution: Callable[..., nn.Conv2d] = nn.Conv2d,
     ) -> None:
         super().__init__(
             convolution(

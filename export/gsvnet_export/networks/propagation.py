@@ -5,6 +5,7 @@ One step turns (i_t, i_{t-1}, S_{t-1}) into S_t. i: RGB at 1/8 size, [N,3,h,w] f
 """
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -70,6 +71,9 @@ class FlowNetwork(nn.Module):
         return resize(self.head(self.fuse(torch.cat(sums, 1)) + x), current)
 
 
+_SEEN = 11  # channels that a refinement sees: two pictures, their difference, a flow
+
+
 class FlowRefinement(nn.Module):
     """(i_t, i_{t-1} warped by m [N,3,h,w], m [N,2,h,w]) -> a correction of m [N,2,h,w], in cells.
 
@@ -83,8 +87,13 @@ class FlowRefinement(nn.Module):
         super().__init__()
         self.halved = not last
         self.match = Match(radius=1 if last else 3)
-        inputs, stride = 11 + self.match.offsets, 2 if last else 1
-        self.enter = ConvBNReLU(inputs, 32, stride=stride, slope=0.1, convolution=ConvOfTwo)
+        self.enter = ConvBNReLU(
+            _SEEN + self.match.offsets,
+            32,
+            stride=2 if last else 1,
+            slope=0.1,
+            convolution=partial(ConvOfTwo, first=_SEEN),
+        )
         self.body = nn.ModuleList(ConvBNReLU(32, 32, dilation=d, slope=0.1) for d in (1, 2, 4))
         self.head = nn.Conv2d(32, 2, 3, padding=1)
         nn.init.zeros_(self.head.weight)  # starts as no correction
