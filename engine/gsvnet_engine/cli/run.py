@@ -70,7 +70,7 @@ def command(
         bool,
         typer.Option(
             "--throughput",
-            help="Most frames/s from the CPU: as many intervals side by side as --threads, with a thread each.",
+            help="As many intervals side by side as --threads, a thread each: for a busy machine, or many cores.",
         ),
     ] = False,
     hwaccel: Annotated[
