@@ -80,7 +80,7 @@ def test_layers_of_pf_bear_their_parts(graph: str) -> None:
         by_type.setdefault(kind, set()).add(part_of(name))
     assert by_type["CONVOLUTION"] == {"flow", "warp", "features", "guide", "filter"}
     assert by_type["GRID_SAMPLE"] == {"warp"} and by_type["TOPK"] == {"warp"}
-    for kind in ("ACTIVATION", "POOLING", "REDUCE", "RESIZE", "SOFTMAX"):
+    for kind in ("ACTIVATION", "POOLING", "RESIZE", "SOFTMAX"):
         assert "other" not in by_type[kind], kind
     assert {part_of(name) for name, _ in layers} == set(NAMES)
     unnamed = [
