@@ -248,12 +248,10 @@ def _run_one(
     with open_source(spec, _source_options(options, targets, files[0].backend, stop, say)) as source:
         segmenter, other = live if source.live else files
         captions = None if other is None else (f"interval {segmenter.interval}", f"interval {other.interval}")
-        for each in (segmenter, other):
+        for each in (segmenter, other):  # what cannot be segmented shows before any output is touched
             if each is not None:
                 each.reset()
-                each.warm(
-                    source.height, source.width
-                )  # what cannot be segmented shows before any output is touched
+                each.warm(source.height, source.width)
         context = SinkContext(
             classes=segmenter.bundle.manifest.classes,
             source=source,

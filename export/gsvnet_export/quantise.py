@@ -103,7 +103,7 @@ def _tidy(quantised: ModelProto, source: ModelProto) -> None:
 
 def _settle(quantised: ModelProto) -> None:
     """Weights become what QuantizeLinear and DequantizeLinear make of them: the same network, in float32 still, but of
-    255 values a channel, so that whatever packs the file packs it to a quarter."""
+    255 values a channel, so that whatever packs the file packs it to about half."""
     stored = {tensor.name: tensor for tensor in quantised.graph.initializer}
     for node in quantised.graph.node:
         if node.op_type == "QuantizeLinear" and node.input[0] in stored:

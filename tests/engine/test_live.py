@@ -255,6 +255,19 @@ class TestReconnect:
             assert len(list(source)) == FRAMES
             assert source.errors == []
 
+    def stopped_when(self, lost: Event, stop: Event) -> list[float]:
+        """Stops a while after the source was lost; where it will say when, in monotonic seconds."""
+        stopped_s: list[float] = []
+
+        def wait() -> None:
+            assert lost.wait(10)
+            time.sleep(1.5)  # into the longer waits
+            stopped_s.append(time.monotonic())
+            stop.set()
+
+        Thread(target=wait, daemon=True).start()
+        return stopped_s
+
     def test_stopping_ends_an_opening_at_once(self, tmp_path: Path) -> None:
         """That waits for a stream which was lost before the part that is asked for."""
         data = media.write_video(tmp_path / "a.ts", frames=FRAMES).read_bytes()
@@ -262,16 +275,8 @@ class TestReconnect:
         options = SourceOptions(
             timeout_s=2, start_s=100, reconnect_s=600, stop=stop, say=lambda line: lost.set()
         )
-        stopped_s: list[float] = []
-
-        def stop_when_lost() -> None:
-            assert lost.wait(10)
-            time.sleep(1.5)  # into the longer waits
-            stopped_s.append(time.monotonic())
-            stop.set()
-
         with connections(lambda connection, number: connection.sendall(data), 1) as address:
-            Thread(target=stop_when_lost, daemon=True).start()
+            stopped_s = self.stopped_when(lost, stop)
             with pytest.raises(InputError):
                 open_source(f"tcp://{address}", options)
             assert time.monotonic() - stopped_s[0] < 1
@@ -284,15 +289,7 @@ class TestReconnect:
             connections(lambda connection, number: connection.sendall(data), 1) as address,
             open_source(f"tcp://{address}", options) as source,
         ):
-            stopped_s: list[float] = []
-
-            def stop_when_lost() -> None:
-                assert lost.wait(10)
-                time.sleep(1.5)  # into the longer waits
-                stopped_s.append(time.monotonic())
-                stop.set()
-
-            Thread(target=stop_when_lost, daemon=True).start()
+            stopped_s = self.stopped_when(lost, stop)
             tally = run_video(source, media.Striped(), [], stop=stop)
             assert time.monotonic() - stopped_s[0] < 1
         assert tally.interrupted and tally.frames == FRAMES
