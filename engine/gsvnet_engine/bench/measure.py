@@ -23,12 +23,14 @@ _FIRST_FRAME = """
 import json, sys
 from pathlib import Path
 from gsvnet_engine import Segmenter
+from gsvnet_engine.backends.model_cache import ModelCache
 from gsvnet_engine.backends.tensorrt.options import GpuOptions
 job = json.loads(sys.argv[1])
 folders = {name: path and Path(path) for name, path in job.pop("folders").items()}
+kept = folders.pop("kept")
 gpu = GpuOptions(**job.pop("gpu"), **folders)
 clip = job.pop("clip")
-segmenter = Segmenter(**job, gpu=gpu)
+segmenter = Segmenter(**job, gpu=gpu, models=ModelCache(kept) if kept else None)
 next(segmenter.stream(clip))
 print("segmented", flush=True)
 """
@@ -190,10 +192,20 @@ def device_fps(series: Series, interval: int) -> float | None:
 
 
 def first_frame_s(
-    clip: Path, bundle: Path, backend: str, cpu_precision: str, threads: int, gpu: GpuOptions
+    clip: Path,
+    bundle: Path,
+    backend: str,
+    cpu_precision: str,
+    threads: int,
+    gpu: GpuOptions,
+    kept: Path | None = None,
 ) -> float:
-    """Seconds from the start of a new process to its first labels; on a GPU, its plans being built."""
-    folders = {"cache": gpu.cache, "plugin": gpu.plugin}
+    """Seconds from the start of a new process to its first labels; on a GPU, its plans being built where they are
+    missing. kept: where OpenVINO's compiled networks are read, or left.
+
+    Raises BackendError where the process fails.
+    """
+    folders = {"cache": gpu.cache, "plugin": gpu.plugin, "kept": kept}
     job = {
         "clip": str(clip),
         "bundle": str(bundle),
@@ -203,13 +215,8 @@ def first_frame_s(
         "gpu": {"device": gpu.device, "build": gpu.build},
         "folders": {name: path and str(path) for name, path in folders.items()},
     }
-    return until_segmented_s(_FIRST_FRAME, json.dumps(job))
-
-
-def until_segmented_s(program: str, *arguments: str) -> float:
-    """Seconds from the start of a new Python that runs `program` until it prints "segmented"; BackendError if not."""
     started = perf_counter()
-    command = [sys.executable, "-c", program, *arguments]
+    command = [sys.executable, "-c", _FIRST_FRAME, json.dumps(job)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         answer = other.stdout.readline()

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from gsvnet_engine import machine
+from gsvnet_engine.backends.tensorrt.options import GpuOptions
 from gsvnet_engine.bench.clip import scaled
 from gsvnet_engine.bench.measure import Effort, Engine, Series, Side, Variant, alternate
 from gsvnet_engine.bundle import Bundle
@@ -83,6 +84,7 @@ def measure(
     precision: str,
     interval: int,
     threads: int,
+    gpu: GpuOptions,
     effort: Effort,
     say: Callable[[str], None],
 ) -> Scaling:
@@ -96,9 +98,12 @@ def measure(
     for size in sizes:
         clip = scaled(video, size, cache, say)
         clip.check(interval)
-        segmenter = Segmenter(own, backend=backend, threads=threads, cpu_precision=precision)
+        segmenter = Segmenter(own, backend=backend, threads=threads, cpu_precision=precision, gpu=gpu)
         variant = Variant(
-            bundle=own.manifest.name, precision=precision, backend=segmenter.backend, interval=interval
+            bundle=own.manifest.name,
+            precision=segmenter.precision,
+            backend=segmenter.backend,
+            interval=interval,
         )
         side: dict[Variant, Side] = {variant: Engine(segmenter)}
         cost = Cost(size=size, ms=_typical_ms(alternate(side, clip, effort)[variant]))
@@ -108,7 +113,7 @@ def measure(
     return Scaling(
         bundle=own.manifest.name,
         backend=segmenter.backend,
-        precision=precision,
+        precision=segmenter.precision,
         interval=interval,
         threads=threads,
         costs=tuple(costs),

@@ -82,6 +82,9 @@ def command(
     def say(note: str) -> None:
         print(note, file=sys.stderr, flush=True)
 
+    given_gpu = gpu_options(
+        device=gpu, plan_cache=plan_cache, plugin=plugin, build=not no_build, quiet=as_json
+    )
     if sizes or first_frame:
         from gsvnet_engine.cli import bench_modes
 
@@ -92,7 +95,13 @@ def command(
             raise UsageError("--sizes and --first-frame know no --intervals, --checkpoint or --png")
         clip = video or default_clip(say)
         given = bench_modes.Given(
-            bundle=names[0], clip=clip, cache=cache_folder(), backend=backend, threads=threads, quick=quick
+            bundle=names[0],
+            clip=clip,
+            cache=cache_folder(),
+            backend=backend,
+            threads=threads,
+            gpu=given_gpu,
+            quick=quick,
         )
         text, facts = (
             bench_modes.sizes(given, say) if sizes else bench_modes.first_frame(given, (height, width), say)
@@ -109,7 +118,7 @@ def command(
         intervals=None if intervals is None else parse_intervals(intervals),
         quick=quick,
         checkpoint=checkpoint,
-        gpu=gpu_options(device=gpu, plan_cache=plan_cache, plugin=plugin, build=not no_build, quiet=as_json),
+        gpu=given_gpu,
     )
     result = run(options, say)
     if png is not None:

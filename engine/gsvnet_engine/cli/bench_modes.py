@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gsvnet_engine.geometry import Size
+
+if TYPE_CHECKING:
+    from gsvnet_engine.backends.tensorrt.options import GpuOptions
 
 _INTERVAL = 4
 _RUNS = {"full": 5, "quick": 1}
@@ -20,6 +23,7 @@ class Given:
     cache: Path
     backend: str
     threads: int
+    gpu: "GpuOptions"
     quick: bool
 
 
@@ -37,6 +41,7 @@ def sizes(given: Given, say: Callable[[str], None]) -> tuple[str, dict[str, Any]
         precision="f32",
         interval=_INTERVAL,
         threads=given.threads,
+        gpu=given.gpu,
         effort=sizes.QUICK if given.quick else sizes.FULL,
         say=say,
     )
@@ -53,5 +58,5 @@ def first_frame(given: Given, size: Size, say: Callable[[str], None]) -> tuple[s
     clip = scaled(given.clip, size, given.cache, say)
     runs = _RUNS["quick" if given.quick else "full"]
     bundle, load = Bundle.open(given.bundle), machine.load()
-    found = first_frame.measure(clip.path, bundle, given.backend, "f32", given.threads, runs)
+    found = first_frame.measure(clip.path, bundle, given.backend, "f32", given.threads, given.gpu, runs)
     return "\n".join(first_frame.lines(found, load)), {**found.as_json(), "load_before": load}
