@@ -338,6 +338,30 @@ def test_another_sky_changes_the_sky_alone() -> None:
         assert picture.min() >= 0 and picture.max() <= 1
 
 
+def test_markings_brighten_the_road_alone() -> None:
+    labels = np.full((60, 80), 3, np.uint8)
+    labels[:25] = 0
+    image = np.full((60, 80, 3), 60, np.uint8)
+    marked = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        picture, view = random_view(image, labels, rng, (60, 80), (1, 1), 0.0, road=3)
+        np.testing.assert_allclose(picture[:, view != 3], 60 / 255, atol=1e-6)
+        assert picture.min() >= 60 / 255 - 1e-6 and picture.max() <= 1
+        marked.append((picture[0] > 70 / 255).mean())
+    assert sum(share > 0.002 for share in marked) >= 6 and max(marked) < 0.5
+
+
+def test_a_shadow_darkens_a_part() -> None:
+    labels = np.zeros((60, 80), np.uint8)
+    image = np.full((60, 80, 3), 200, np.uint8)
+    for seed in range(8):
+        picture, _ = random_view(
+            image, labels, np.random.default_rng(seed), (60, 80), (1, 1), 0.0, shadow=True
+        )
+        assert picture.max() <= 200 / 255 + 1e-6 and 0.29 * 200 / 255 < picture.min() < 0.85 * 200 / 255
+
+
 def street_still() -> tuple[np.ndarray, np.ndarray]:
     """A road under a sky with a building beside it, a car and a pole on it: [120,160,3], [120,160] in NAMES' ids."""
     labels = np.zeros((120, 160), np.uint8)

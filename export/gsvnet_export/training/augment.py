@@ -20,10 +20,13 @@ def random_view(
     scale: tuple[float, float],
     colour: float,
     sky: int | None = None,
+    road: int | None = None,
+    shadow: bool = False,
 ) -> tuple[NDArray[np.float32], Labels]:
     """[H,W,3] uint8, [H,W] -> a crop [3,h,w] float32 in 0..1 and its labels; what lies outside the still is IGNORE.
 
-    sky: the class to paint another sky over, None to leave it.
+    sky: the class to paint another sky over; road: the class to paint markings on; None to leave them.
+    shadow: whether a shadow falls into the view.
     """
     factor = float(np.exp(rng.uniform(np.log(scale[0]), np.log(scale[1]))))
     size = [max(1, round(n * factor)) for n in labels.shape]
@@ -43,6 +46,10 @@ def random_view(
     scene: Array = picture.astype(np.float32) / np.float32(255)
     if sky is not None and (above := classes == sky).any():
         scene = other_sky(scene, above, rng)
+    if road is not None and (below_us := classes == road).any():
+        scene = markings(scene, below_us, rng)
+    if shadow:
+        scene = cast_shadow(scene, rng)
     lit = photometric(scene, rng, colour)
     return np.ascontiguousarray(lit.transpose(2, 0, 1)), np.ascontiguousarray(classes)
 
@@ -60,17 +67,57 @@ def other_sky(picture: Array, sky: NDArray[np.bool_], rng: Generator) -> NDArray
     down = np.linspace(0, 1, height, dtype=np.float32)[:, None, None] ** np.float32(rng.uniform(0.4, 2.0))
     clear = blue + (pale - blue) * down
     clouds = np.zeros((height, width), np.float32)
-    for cells in (3, 7, 15, 31):
+    for cells in (3, 7, 15, 31, 63)[rng.integers(0, 3) :]:
         noise = rng.normal(0, 1 / np.sqrt(cells), (max(2, cells // 2), cells)).astype(np.float32)
         clouds += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
-    cover = 1 / (1 + np.exp(-(clouds - rng.normal(0, 0.5)) * rng.uniform(3, 12)))[..., None]
-    cloud = rng.uniform(0.55, 1.0) + 0.1 * clouds[..., None]
+    cover = (
+        1
+        / (1 + np.exp(-(clouds - rng.normal(0, 0.5)) * np.exp(rng.uniform(np.log(3), np.log(30)))))[..., None]
+    )
+    cloud = rng.uniform(0.55, 1.0) + rng.uniform(0.05, 0.2) * clouds[..., None]
     painted = clear + (cloud - clear) * cover * rng.uniform(0.2, 1.0)
     soft = cv2.GaussianBlur(sky.astype(np.float32), (0, 0), 1.0)[..., None] * sky[..., None]
     keep = np.float32(rng.uniform(0.0, 0.3))  # of the true sky's texture, so that wires and twigs stay
     changed = picture + (painted + keep * (picture - picture[sky].mean(0)) - picture) * soft
     painted_over: NDArray[np.float32] = np.clip(changed, 0, 1).astype(np.float32)
     return painted_over
+
+
+def markings(picture: Array, road: NDArray[np.bool_], rng: Generator) -> NDArray[np.float32]:
+    """[H,W,3] float32 in 0..1, its road [H,W] -> the same with lines and dashes that run to one vanishing point."""
+    height, width = road.shape
+    top = int(np.flatnonzero(road.any(1))[0])
+    vanishing = np.array([rng.uniform(0.1, 0.9) * width, top - rng.uniform(0, 0.1) * height])
+    paint = np.zeros(road.shape, np.float32)
+    for _ in range(int(rng.integers(1, 5))):
+        foot = np.array([rng.uniform(-0.5, 1.5) * width, 1.05 * height])
+        half = np.array([rng.uniform(0.002, 0.02) * width, 0.0])  # of the line's width, at its foot
+        dashed, near = rng.random() < 0.6, 1.0
+        while near > 0.05:
+            far = near * rng.uniform(0.5, 0.9) if dashed else 0.02
+            corners = [
+                vanishing + (foot + side * half - vanishing) * share
+                for share, side in ((near, -1), (near, 1), (far, 1), (far, -1))
+            ]
+            cv2.fillPoly(paint, [np.round(np.array(corners) * 16).astype(np.int32)], 1.0, cv2.LINE_AA, 4)
+            near = far * rng.uniform(0.5, 0.9)
+    share = (paint * road * rng.uniform(0.5, 1.0))[..., None]
+    colour = np.array([1.0, 1.0, 1.0 if rng.random() < 0.7 else 0.5]) * rng.uniform(0.6, 1.0)
+    marked: NDArray[np.float32] = (picture + (colour - picture) * share).astype(np.float32)
+    return marked
+
+
+def cast_shadow(picture: Array, rng: Generator) -> NDArray[np.float32]:
+    """[H,W,3] float32 in 0..1 -> the same with a polygon of it in the shade, as of a tree, a wall or a bridge."""
+    height, width = picture.shape[:2]
+    corners = rng.uniform((-0.2, 0.2), (1.2, 1.2), (int(rng.integers(3, 7)), 2)) * (width, height)
+    angles = np.arctan2(*(corners - corners.mean(0)).T)
+    shade = np.zeros((height, width), np.float32)
+    cv2.fillPoly(shade, [np.round(corners[np.argsort(angles)]).astype(np.int32)], 1.0)
+    soft = cv2.GaussianBlur(shade, (0, 0), float(np.exp(rng.uniform(np.log(0.5), np.log(8)))))[..., None]
+    light = rng.uniform(0.3, 0.8) * np.array([1.0, 1.0, rng.uniform(1.0, 1.2)])  # the sky's own, bluish
+    shaded: NDArray[np.float32] = (picture * (1 + (light - 1) * soft)).astype(np.float32)
+    return shaded
 
 
 def photometric(picture: Array, rng: Generator, strength: float) -> NDArray[np.float32]:

@@ -33,6 +33,8 @@ class KeyframeRecipe:
     weight_decay: float = 1e-2
     colour: float = 1.0  # strength of photometric augmentation
     other_sky: float = 0.0  # share of the views that get another sky
+    markings: float = 0.0  # share of the views whose road gets more lines and dashes
+    shadows: float = 0.0  # share of the views into which a shadow falls
     auxiliary_share: float = 0.125  # of the draws, from the machine-labelled stills
     lovasz: float = 0.0  # weight of the Lovász-softmax term beside the cross entropy's 1
     frozen_to_stride_4: bool = False  # the trunk's layers up to there keep their weights and statistics
@@ -90,7 +92,11 @@ def draw(step: int, recipe: KeyframeRecipe, data: LabelledData) -> Batch:
         source = auxiliary if auxiliary is not None and rng.random() < recipe.auxiliary_share else data.train
         image, labels = source[int(rng.integers(len(source)))]
         sky = names.index("sky") if "sky" in names and rng.random() < recipe.other_sky else None
-        views.append(random_view(image, labels, rng, recipe.crop, recipe.scale, recipe.colour, sky))
+        road = names.index("road") if "road" in names and rng.random() < recipe.markings else None
+        shadow = rng.random() < recipe.shadows
+        views.append(
+            random_view(image, labels, rng, recipe.crop, recipe.scale, recipe.colour, sky, road, shadow)
+        )
     pictures = torch.from_numpy(np.stack([v[0] for v in views]))
     labels_ = torch.from_numpy(np.stack([v[1] for v in views])).long()
     return Batch(pictures.contiguous(memory_format=torch.channels_last), labels_, step)
