@@ -92,14 +92,19 @@ def draw(step: int, recipe: KeyframeRecipe, data: LabelledData) -> Batch:
         source = auxiliary if auxiliary is not None and rng.random() < recipe.auxiliary_share else data.train
         image, labels = source[int(rng.integers(len(source)))]
         sky = names.index("sky") if "sky" in names and rng.random() < recipe.other_sky else None
-        road = names.index("road") if "road" in names and rng.random() < recipe.markings else None
-        shadow = rng.random() < recipe.shadows
+        road = names.index("road") if "road" in names and _one_of(recipe.markings, rng) else None
+        shadow = _one_of(recipe.shadows, rng)
         views.append(
             random_view(image, labels, rng, recipe.crop, recipe.scale, recipe.colour, sky, road, shadow)
         )
     pictures = torch.from_numpy(np.stack([v[0] for v in views]))
     labels_ = torch.from_numpy(np.stack([v[1] for v in views])).long()
     return Batch(pictures.contiguous(memory_format=torch.channels_last), labels_, step)
+
+
+def _one_of(share: float, rng: np.random.Generator) -> bool:
+    """Whether this view is one of the share. Draws nothing for a share of 0: recipes without it stay what they were."""
+    return share > 0 and rng.random() < share
 
 
 def class_weights(frequencies: NDArray[np.float64]) -> Tensor:
