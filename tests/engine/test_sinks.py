@@ -249,6 +249,23 @@ class TestOverlay:
         assert not [t for t in threading.enumerate() if t.name == "gsvnet-encode"]
 
 
+_WAITS = """
+import sys
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from gsvnet_engine.sinks.video import AudioCopy
+from gsvnet_engine.video import AudioTrack
+copy, muxed = AudioCopy(AudioTrack(path=Path(sys.argv[1]), stream_index=1)), []
+copy._output, copy._copy = SimpleNamespace(mux_one=muxed.append), copy._stream
+copy.start(Fraction(0))
+for _ in range(400_000):
+    copy.copy_until(Fraction(0))
+copy.copy_until(None)
+print(len(muxed))
+"""
+
+
 class TestSound:
     def packets(self, path: Path) -> list[tuple[Fraction, int]]:
         with av.open(str(path)) as container:
@@ -280,6 +297,19 @@ class TestSound:
         assert after[-1][0] < 0.44
         distinct = [(before[data], time) for time, data in after if data in before]
         assert any(abs((a - b) - Fraction(6, 5)) < 1e-3 for a, b in distinct)
+
+    def test_a_long_wait_takes_no_stack(self, tmp_path: Path) -> None:
+        """A packet that waits for 400,000 pictures: in a process of its own, which an overflow would end."""
+        media.write_video(tmp_path / "a.mp4", frames=5, audio="aac")
+        done = subprocess.run(
+            [sys.executable, "-c", _WAITS, str(tmp_path / "a.mp4")],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert int(done.stdout) > 5
 
     def test_what_a_container_cannot_hold_is_left_out(self, tmp_path: Path) -> None:
         path = media.write_video(

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from io import BytesIO
-from itertools import chain
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -261,6 +260,7 @@ class AudioCopy:
         self._stream: Any = self._container.streams[track.stream_index]
         self.codec: str = self._stream.codec_context.name if self._stream.codec_context else "unknown"
         self._packets: Iterator[Any] = iter(())
+        self._held: Any = None  # the next packet, read too early
         self._last_dts: int | None = None
 
     def fits(self, container_format: str) -> bool:
@@ -289,16 +289,20 @@ class AudioCopy:
 
     def copy_until(self, end_s: Fraction | None) -> None:
         """Copy what starts before `end_s` of the output (None: all), or up to where the track is damaged."""
-        for packet in self._packets:
+        while (packet := self._next()) is not None:
             if end_s is not None and packet.pts * self._stream.time_base >= end_s:
-                self._packets = chain([packet], self._packets)
+                self._held = packet
                 return
             packet.stream = self._copy
             self._output.mux_one(packet)
 
     def close(self) -> None:
-        self._packets = iter(())
+        self._packets, self._held = iter(()), None
         self._container.close()
+
+    def _next(self) -> Any:
+        held, self._held = self._held, None
+        return next(self._packets, None) if held is None else held
 
     def _demuxed(self) -> "Iterator[Any]":
         """Packets with times on the output's clock that rise."""
