@@ -26,7 +26,7 @@ from gsvnet_engine.sinks import SinkContext, SinkOptions, check_target, encoder,
 from gsvnet_engine.sinks.coco import bounding_box, compress, encode_labels
 from gsvnet_engine.sinks.palette import encode_png
 from gsvnet_engine.sinks.raw import RawLabels
-from gsvnet_engine.sinks.video import OverlayVideo
+from gsvnet_engine.sinks.video import AudioCopy, OverlayVideo
 from gsvnet_engine.sources.raw import RawSource
 from gsvnet_engine.video import RawFormat, Source, SourceOptions, open_source
 from tests import media
@@ -286,6 +286,38 @@ class TestSound:
         assert len(shared) >= len(before) - 1
         assert all(abs(a - b) < 0.0011 for a, b in shared)
         assert times(tmp_path / name) == pytest.approx([n / 25 for n in range(25)], abs=1e-3)
+
+    @pytest.mark.parametrize("name", ["o.mp4", "o.mkv", "o.mov"])
+    @pytest.mark.parametrize("start_s", [0.0, 1.2])
+    def test_aac_of_a_transport_stream(self, tmp_path: Path, name: str, start_s: float) -> None:
+        """Its packets carry heads of their own, which mp4 does not take."""
+        path = media.write_video(tmp_path / "a.ts", frames=50, audio="aac")
+        assert convert(path, tmp_path / name, source=SourceOptions(start_s=start_s)) == []
+        assert len(times(tmp_path / name)) == 50 - 25 * start_s
+        with av.open(str(path)) as given, av.open(str(tmp_path / name)) as made:
+            before = {bytes(packet)[7:] for packet in given.demux(audio=0)}
+            after = [bytes(packet) for packet in made.demux(audio=0) if packet.size]
+            made.seek(0)
+            assert len(list(made.decode(audio=0))) >= len(after) - 1
+        assert 90 - 48 * start_s < len(after) <= 94 - 45 * start_s
+        assert before.issuperset(after)
+
+    def test_what_is_not_taken_on_the_way_ends_the_sound_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        copied = AudioCopy.copy_until
+
+        def fails(self: AudioCopy, end_s: Fraction | None) -> None:
+            if end_s is not None and end_s > 0.5:
+                raise av.error.InvalidDataError(1, "no such sound")
+            copied(self, end_s)
+
+        monkeypatch.setattr(AudioCopy, "copy_until", fails)
+        path = media.write_video(tmp_path / "a.mp4", frames=25, audio="aac")
+        notes = convert(path, tmp_path / "o.mp4")
+        assert len(notes) == 1 and "its sound ends at 0.52 s" in notes[0]
+        assert len(times(tmp_path / "o.mp4")) == 25
+        assert 15 < len(self.packets(tmp_path / "o.mp4")) < 30
 
     def test_a_part_keeps_it_in_step(self, tmp_path: Path) -> None:
         path = media.write_video(tmp_path / "a.mp4", frames=50, audio="aac")
