@@ -319,6 +319,16 @@ class TestSound:
         assert len(times(tmp_path / "o.mp4")) == 25
         assert 15 < len(self.packets(tmp_path / "o.mp4")) < 30
 
+    def test_a_pipe_is_read_once(self, tmp_path: Path) -> None:
+        data = media.write_video(tmp_path / "a.mkv", frames=25, audio="aac").read_bytes()
+        os.mkfifo(tmp_path / "pipe")
+        thread = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(data,), daemon=True)
+        thread.start()
+        notes = convert(tmp_path / "pipe", tmp_path / "o.mp4")
+        thread.join(10)
+        assert len(notes) == 1 and "pipe is no file" in notes[0]
+        assert len(times(tmp_path / "o.mp4")) == 25
+
     def test_a_part_keeps_it_in_step(self, tmp_path: Path) -> None:
         path = media.write_video(tmp_path / "a.mp4", frames=50, audio="aac")
         convert(path, tmp_path / "o.mp4", source=SourceOptions(start_s=1.2, duration_s=0.4))

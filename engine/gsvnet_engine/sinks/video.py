@@ -224,6 +224,11 @@ class OverlayVideo(Sink):
         return None if fell_back else options.encoder_preset
 
     def _add_audio(self, track: "AudioTrack") -> "AudioCopy | None":
+        if not track.path.is_file():
+            self._context.say(
+                f"{self.target}: {track.path} is no file, so its sound cannot be read beside it; the overlay is silent"
+            )
+            return None
         copy = AudioCopy(track)
         if not copy.fits(self._format, self._container_options()):
             copy.close()
