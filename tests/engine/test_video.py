@@ -263,6 +263,22 @@ class TestRefused:
         (tmp_path / "a.mp4").write_text("these are words\n" * 50)
         self.refuse(tmp_path / "a.mp4", "is not a video that can be read")
 
+    def test_a_pipe_of_words(self, tmp_path: Path) -> None:
+        """Answered at once: nobody writes to the pipe a second time."""
+        os.mkfifo(tmp_path / "pipe")
+        words = b"these are words\n" * 1000
+        threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(words,), daemon=True).start()
+        refused: list[str] = []
+
+        def open_it() -> None:
+            self.refuse(tmp_path / "pipe", "is not a video that can be read")
+            refused.append("pipe")
+
+        thread = threading.Thread(target=open_it, daemon=True)
+        thread.start()
+        thread.join(20)
+        assert refused
+
     def test_names_that_cannot_be(self, tmp_path: Path) -> None:
         (tmp_path / "loop.mp4").symlink_to("loop.mp4")
         self.refuse(tmp_path / "loop.mp4", "cannot be read: .*symbolic links")

@@ -298,7 +298,10 @@ def open_container(
     except (av.error.ExitError, av.error.TimeoutError):
         raise InputError(f"{name}: no answer within {timeout_s:g} s: is it running, and reachable?") from None
     except (av.error.InvalidDataError, av.error.EOFError) as error:
-        why = _logged_reason(target, container_format) if timeout_s is None else _reason(error)
+        again = (
+            timeout_s is None and Path(target.removeprefix("file:")).is_file()
+        )  # a pipe would be waited for
+        why = _logged_reason(target, container_format) if again else _reason(error)
         raise InputError(f"{name}: is not a video that can be read ({why})") from error
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{name}: cannot be opened: {_reason(error)}") from error
