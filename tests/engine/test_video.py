@@ -161,6 +161,37 @@ class TestPart:
         _, frames = read(path, start_s=0.2)
         assert numbers(frames) == list(range(5, 12))
 
+    @pytest.mark.parametrize(
+        ("name", "options"),
+        [
+            ("a.h264", {}),
+            ("a.m2v", {"codec": "mpeg2video"}),
+            ("a.mjpeg", {"codec": "mjpeg", "pixel_format": "yuvj420p"}),
+        ],
+    )
+    @pytest.mark.parametrize("start", [0.0, 0.2, 0.32])
+    def test_streams_without_times(
+        self, tmp_path: Path, name: str, options: dict[str, Any], start: float
+    ) -> None:
+        first = round(start * 25)
+        path = media.write_video(tmp_path / name, time_base=Fraction(1, 25), pts=lambda n: n, **options)
+        source, frames = read(path, start_s=start, duration_s=0.12)
+        assert len(frames) == 3
+        assert [frame.pts_s for frame in frames] == pytest.approx([(first + n) / 25 for n in range(3)])
+        assert source.errors == []
+        _, whole = read(path)
+        for frame, expected in zip(frames, whole[first:], strict=False):
+            assert np.array_equal(frame.planes[0].data, expected.planes[0].data)
+
+    def test_a_seek_that_lands_between_keyframes(self, tmp_path: Path) -> None:
+        path = media.write_video(
+            tmp_path / "a.ts", frames=20, keyframe_every=10, pts=lambda n: (25000 + n) * media.STEP
+        )
+        for first in range(20):
+            source, frames = read(path, start_s=first / 25)
+            assert numbers(frames) == list(range(first, 20))
+            assert source.errors == []
+
     def test_duration_and_max_frames(self, tmp_path: Path) -> None:
         path = media.write_video(tmp_path / "a.mp4")
         source, frames = read(path, start_s=0.08, duration_s=0.2)
@@ -370,6 +401,23 @@ class TestUrl:
         assert numbers(frames) == list(range(12))
         assert frames[0].pts_s == 0
         assert [error.text for error in source.errors] == ["the stream broke off: nothing came for too long"]
+
+    def test_a_part_of_a_live_stream_counts_from_its_first_picture(self, tmp_path: Path) -> None:
+        import socket
+
+        data = media.write_video(tmp_path / "a.ts", pts=lambda n: (25000 + n) * media.STEP).read_bytes()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+
+            def send() -> None:
+                connection, _ = server.accept()
+                with connection:
+                    connection.sendall(data)
+
+            threading.Thread(target=send, daemon=True).start()
+            url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+            _, frames = read(url, start_s=0.2, duration_s=0.16, timeout_s=5)
+        assert numbers(frames) == [5, 6, 7, 8]
+        assert frames[0].pts_s == pytest.approx(0.2)
 
     def test_http(self, tmp_path: Path) -> None:
         from functools import partial

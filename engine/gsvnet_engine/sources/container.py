@@ -131,15 +131,21 @@ class ContainerSource(Source):
         if start_s == 0:
             yield from self._decoded()
             return
-        target = self.origin + ceil(Fraction(start_s) / self.time_base - Fraction(1, 10**4))
-        pictures = self._sought(target)
+        # where the start is not known, the first picture tells, and nothing can be sought
+        pictures = self._sought(self._target()) if self._starts_known else self._decoded()
+        target: int | None = None
         first = True
         for picture, pts, forced in pictures:
+            target = self._target() if target is None else target
             if pts >= target:
                 yield picture, pts, forced or first
                 first = False
             elif self.errors:
                 self.errors.clear()  # damage before the part that was asked for
+
+    def _target(self) -> int:
+        """The pts that `start_s` is, counted from the origin."""
+        return self.origin + ceil(Fraction(self.options.start_s) / self.time_base - Fraction(1, 10**4))
 
     def _sought(self, target: int) -> Iterator[tuple[av.VideoFrame, int, bool]]:
         """Pictures from a keyframe at or before `target` (in ticks of the time base)."""
@@ -154,7 +160,7 @@ class ContainerSource(Source):
             self._packets_read = -(2**62)  # an unknown number were skipped
             pictures = self._decoded()
             first = next(pictures, None)
-            if first is not None and first[1] <= target:
+            if first is not None and first[1] <= target and not first[0].is_corrupt:  # else no keyframe
                 return chain([first], pictures)
         return self._decoded()
 
