@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from errno import ENOSPC
 from fractions import Fraction
@@ -493,6 +494,14 @@ class TestCoco:
             sink.close()
 
 
+class Counting(io.FileIO):
+    writes = 0
+
+    def write(self, data: Any, /) -> int:
+        self.writes += 1
+        return super().write(data)
+
+
 class TestRawLabels:
     def test_bytes(self, tmp_path: Path) -> None:
         pipe = io.BytesIO()
@@ -501,6 +510,29 @@ class TestRawLabels:
             run_video(source, media.Striped(), [sink])
         labels = np.frombuffer(pipe.getvalue(), np.uint8).reshape(2, 48, 64)
         assert np.array_equal(labels[1, 0], np.repeat(np.arange(4), 16))
+
+    def test_a_pipe_that_does_not_wait(self, tmp_path: Path) -> None:
+        """Is waited for, not asked again and again."""
+        read_end, write_end = os.pipe()
+        os.set_blocking(write_end, False)
+        taken: list[bytes] = []
+
+        def read() -> None:
+            time.sleep(0.5)
+            with os.fdopen(read_end, "rb") as pipe:
+                taken.append(pipe.read())
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        with (
+            open_source(media.write_video(tmp_path / "a.mp4", frames=40)) as source,
+            Counting(write_end, "w") as pipe,
+        ):
+            sink = RawLabels(pipe, SinkContext(classes=media.CLASSES, source=source))
+            run_video(source, media.Striped(), [sink])
+        thread.join()
+        assert len(taken[0]) == 40 * 48 * 64
+        assert pipe.writes < 200
 
     def test_a_reader_that_went_away(self, tmp_path: Path) -> None:
         read_end, write_end = os.pipe()
