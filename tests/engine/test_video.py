@@ -5,6 +5,7 @@ import io
 import math
 import os
 import threading
+import time
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -552,6 +553,38 @@ class TestRaw:
             expected, planes=(), owner=None, time_base=Fraction(1, 25), pts=0
         )
         assert frames[1].pts_s == pytest.approx(0.04)
+
+    def test_a_pipe_that_does_not_wait(self) -> None:
+        """Nothing there yet is not its end."""
+        read_end, write_end = os.pipe()
+        os.set_blocking(read_end, False)
+
+        def write() -> None:
+            with os.fdopen(write_end, "wb", buffering=0) as pipe:
+                for number in range(6):
+                    pipe.write(bytes([number]) * 24)
+                    time.sleep(0.05)
+
+        threading.Thread(target=write).start()
+        options = SourceOptions(raw=RawFormat(width=8, height=6, pixel_format="gray"))
+        with os.fdopen(read_end, "rb", buffering=0) as pipe:
+            frames = list(RawSource(pipe, options))
+        assert [frame.planes[0].data[::3, 0].tolist() for frame in frames] == [[0, 1], [2, 3], [4, 5]]
+
+    def test_stop_ends_the_wait_for_the_first_frame(self) -> None:
+        read_end, write_end = os.pipe()
+        stop = threading.Event()
+        threading.Timer(0.2, stop.set).start()
+        options = SourceOptions(raw=RawFormat(width=8, height=6, pixel_format="gray"), stop=stop)
+        with (
+            os.fdopen(read_end, "rb", buffering=0) as pipe,
+            os.fdopen(write_end, "wb", buffering=0) as other,
+            pytest.raises(InputError, match="nothing came"),
+        ):
+            other.write(bytes(5))
+            threading.Timer(5, other.close).start()
+            RawSource(pipe, options)
+        assert stop.is_set()
 
     def test_a_cut_off_frame_is_counted(self) -> None:
         options = SourceOptions(raw=RawFormat(width=8, height=6, pixel_format="gray"))

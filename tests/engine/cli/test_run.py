@@ -345,6 +345,24 @@ class TestPipes:
         assert len(json.loads((tmp_path / "o.json").read_text())["images"]) == 8
         assert b"8 frames" in err
 
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_an_interruption_before_the_first_frame(self, toy: Path, tmp_path: Path, number: int) -> None:
+        """Of stdin, which is waited for once the other input is done."""
+        media.write_video(tmp_path / "road.mp4", frames=2)
+        given = "road.mp4", "-", "--raw-size", "64x48", "-o", "{stem}.jsonl", "--json"
+        with process(toy, *given, cwd=tmp_path) as child:
+            assert child.stdin is not None and child.stdout is not None
+            lines = tmp_path / "road.jsonl"
+            while not (lines.exists() and lines.read_text().count("\n") == 2):
+                assert child.poll() is None
+                time.sleep(0.05)
+            time.sleep(0.5)
+            child.send_signal(number)
+            child.wait(20)
+            report = json.loads(child.stdout.read())
+        assert child.returncode == 130 and report["interrupted"] and report["frames"] == 2
+        assert not (tmp_path / "stdin.jsonl").exists()
+
 
 def test_real_clips(run: Run, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clips = data_dir / "clips"
