@@ -252,6 +252,27 @@ class TestDamage:
         assert any("ends early" in error.text for error in source.errors)
         assert numbers(frames)[:4] == [0, 1, 2, 3]
 
+    @pytest.mark.parametrize("codec", ["mpeg4", "mjpeg"])
+    def test_avi_of_variable_frame_rate(self, tmp_path: Path, codec: str) -> None:
+        """Its count of frames includes repeats, which are not missing; what is cut off is."""
+        times = [*range(4), *range(8, 12), *range(20, 60)]
+        path = media.write_video(
+            tmp_path / "a.avi",
+            frames=len(times),
+            codec=codec,
+            pixel_format="yuvj420p" if codec == "mjpeg" else "yuv420p",
+            time_base=Fraction(1, 25),
+            pts=times.__getitem__,
+            noise=12,
+        )
+        source, frames = read(path)
+        assert [frame.pts for frame in frames] == times
+        assert source.errors == []
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+        source, frames = read(path)
+        assert 4 < len(frames) < len(times)
+        assert any("ends early" in error.text for error in source.errors)
+
     def test_a_truncated_matroska_file(self, tmp_path: Path) -> None:
         path = media.write_video(tmp_path / "a.mkv", frames=40, noise=12)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])

@@ -242,15 +242,20 @@ class ContainerSource(Source):
         if self.live:
             return
         declared = self._stream.frames
-        if 0 < self._packets_read < declared:
+        # AVI counts repeated pictures, too, which take time but no packet
+        counted = self._container.format.name != "avi" or self._missing_s(self.origin + declared * self._step)
+        if 0 < self._packets_read < declared and counted:
             self._note(f"it ends early: {self._packets_read} of {declared} frames are in the file")
-        elif self._end is not None:
-            missing_s = float((self._end - self._last_end) * self.time_base)
-            if missing_s > max(_END_TOLERANCE_S, 3 * float(self._step * self.time_base)):
-                self._note(f"it ends {missing_s:.2f} s before the end that it declares")
+        elif self._end is not None and (missing_s := self._missing_s(self._end)):
+            self._note(f"it ends {missing_s:.2f} s before the end that it declares")
         lost = self._packets_read - self._pictures_decoded
         if self.errors and lost > 0:
             self._note(f"{lost} of {self._packets_read} frames could not be decoded")
+
+    def _missing_s(self, end: int) -> float:
+        """Seconds between the last picture and `end`; 0 where that is hardly any."""
+        missing_s = float((end - self._last_end) * self.time_base)
+        return missing_s if missing_s > max(_END_TOLERANCE_S, 3 * float(self._step * self.time_base)) else 0.0
 
     def _note(self, text: str, *, at_s: float | None = None) -> None:
         if len(self.errors) < _MOST_ERRORS:
