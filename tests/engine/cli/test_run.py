@@ -56,7 +56,16 @@ def process(toy: Path, *arguments: object, **options: Any) -> subprocess.Popen[b
         "PYTHONPATH": os.pathsep.join(map(str, folders)),
         **options.pop("environment", {}),
     }
-    command = [sys.executable, "-c", _PROGRAM, "run", "--bundle", str(toy), *map(str, arguments)]
+    command = [
+        *options.pop("through", []),
+        sys.executable,
+        "-c",
+        _PROGRAM,
+        "run",
+        "--bundle",
+        str(toy),
+        *map(str, arguments),
+    ]
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, env=environment, **{**streams, **options})
 
@@ -322,6 +331,18 @@ class TestPipes:
         assert err.decode().count("\n") == 1
         assert "the program reading it has ended" in err.decode()
         assert not (tmp_path / "o.mp4").exists()  # not one frame got as far
+
+    def test_a_closed_stderr(self, toy: Path, tmp_path: Path) -> None:
+        """Notes and the table go nowhere, and not among the labels."""
+        media.write_video(tmp_path / "one.mp4", frames=3)
+        media.write_video(tmp_path / "two.mp4", frames=3, height=96)
+        given = "one.mp4", "two.mp4", "-o", "-", "-o", "{stem}.mkv"
+        command = ["bash", "-c", 'exec "$@" 2>&-', "-"]
+        with process(toy, *given, cwd=tmp_path, through=command) as child:
+            out, _ = child.communicate(timeout=60)
+        assert child.returncode == 0
+        assert len(out) == 3 * 48 * 64 + 3 * 96 * 64
+        assert frames_in(tmp_path / "two.mkv") == 3
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_an_interruption_leaves_whole_files(self, toy: Path, tmp_path: Path, number: int) -> None:
