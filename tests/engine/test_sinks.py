@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -136,6 +137,22 @@ class TestOverlay:
             _, frames = decoded(path)
             shown = frames[0].to_ndarray(format="rgb24")[24, 16::32].astype(int)
             assert np.abs(shown - np.array([[5], [128], [250]])).max() <= 3
+
+    @pytest.mark.parametrize("order", ["png webp jpg", "webp png jpg", "jpg webp png"])
+    @pytest.mark.parametrize("height", [48, 720])
+    def test_images_of_several_ranges_look_alike(self, tmp_path: Path, order: str, height: int) -> None:
+        """PNG is RGB, WebP of limited range, JPEG of full; of the matrix, PNG is taken for BT.709 from 720 rows on."""
+        picture = np.full((height, 64, 3), (40, 90, 200), np.uint8)
+        picture[: height // 2] = 16
+        for number, ending in enumerate(order.split()):
+            quality = [cv2.IMWRITE_WEBP_QUALITY, 100] if ending == "webp" else []
+            cv2.imwrite(f"{tmp_path}/{number}.{ending}", picture, quality)
+        convert(tmp_path, tmp_path / "o.mp4", alpha=0, legend=False, crf=1)
+        _, frames = decoded(tmp_path / "o.mp4")
+        shown = [frame.to_ndarray(format="yuv444p").astype(int)[:, [4, -4], 32] for frame in frames]
+        assert len(shown) == 3
+        for other in shown[1:]:
+            assert np.abs(other - shown[0]).max() <= 3
 
     def test_a_rotated_source(self, tmp_path: Path) -> None:
         convert(media.write_video(tmp_path / "a.mp4", rotation=90), tmp_path / "o.mp4")

@@ -16,8 +16,8 @@ from av.bitstream import BitStreamFilterContext
 
 from gsvnet_engine.channel import Channel
 from gsvnet_engine.errors import OutputError
-from gsvnet_engine.frames import Frame
-from gsvnet_engine.overlay import Bytes, Painter, Planes
+from gsvnet_engine.frames import Frame, Matrix
+from gsvnet_engine.overlay import Bytes, Painter, Planes, recolored
 from gsvnet_engine.sinks import encoder
 from gsvnet_engine.sinks.base import Comparison, Sink, SinkContext, check_file, writing
 
@@ -56,6 +56,7 @@ class OverlayVideo(Sink):
         self._format = _FORMATS[path.suffix.lower()]
         self._frames = 0
         self._said_size = False
+        self._colors: tuple[Matrix, bool] | None = None  # of the first frame
         self._shift: int | None = None  # the pts of the source that is time 0 of the output
         self._end_s = Fraction(0)
         self._audio: AudioCopy | None = None
@@ -129,7 +130,7 @@ class OverlayVideo(Sink):
             self._path.unlink(missing_ok=True)
 
     def _paint(self, segmentation: "Segmentation", comparison: Comparison | None) -> av.VideoFrame:
-        frame, (height, width) = segmentation.frame, self._size
+        frame, (height, width) = self._as_tagged(segmentation.frame), self._size
         picture = av.VideoFrame(self._stream.width, self._stream.height, "yuv420p")
         whole = tuple(_rows(plane) for plane in picture.planes)
         maps = [segmentation.labels] if comparison is None else [segmentation.labels, comparison.labels]
@@ -146,6 +147,12 @@ class OverlayVideo(Sink):
             y[:, width:] = y[:, width - 1 : width]
             y[height:] = y[height - 1 : height]
         return picture
+
+    def _as_tagged(self, frame: Frame) -> Frame:
+        """In the colours of the first frame, which the stream is tagged by: images of a folder may differ."""
+        if self._colors is None:
+            self._colors = frame.matrix, frame.full_range
+        return recolored(frame, *self._colors)
 
     def _paint_scaled(self, frame: Frame, labels: Bytes, out: Planes, caption: str) -> None:
         """A picture of another size than the first: painted in its own, then brought to the first one's."""
