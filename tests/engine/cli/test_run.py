@@ -22,7 +22,9 @@ import pytest
 import gsvnet_engine
 from gsvnet_engine import job, machine
 from gsvnet_engine.cli import app
+from gsvnet_engine.errors import OutputError
 from gsvnet_engine.segmenter import Segmenter
+from gsvnet_engine.sinks import Sink, SinkContext, open_sink
 from gsvnet_engine.sinks.palette import encode_png
 from tests import media, toy_bundle
 
@@ -148,6 +150,50 @@ class TestRun:
         ]
         assert report["frames"] == 5
         assert (tmp_path / "two.jsonl").exists()
+
+    def test_one_of_several_inputs_is_unreadable(
+        self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The others are gone through, before it and after it."""
+        for name in ("one.mp4", "two.mp4"):
+            media.write_video(tmp_path / name, frames=3)
+        (tmp_path / "words.mp4").write_text("these are words")
+        given = "one.mp4", "words.mp4", "two.mp4", "-o", "{stem}.jsonl"
+        assert run(*given) == 3
+        captured = capsys.readouterr()
+        assert "6 frames" in captured.err and captured.out == ""
+        assert captured.err.count("error: words.mp4: is not a video that can be read") == 1
+        assert run(*given, "--force", "-q", "--json") == 3
+        captured = capsys.readouterr()
+        report = json.loads(captured.out)
+        assert [each["input"] for each in report["inputs"]] == ["one.mp4", "two.mp4"]
+        assert report["frames"] == 6 and report["outputs"] == ["one.jsonl", "two.jsonl"]
+        (error,) = report["errors"]
+        assert error["input"] == "words.mp4" and "is not a video" in error["text"]
+        assert captured.err == ""
+        (tmp_path / "empty.mp4").touch()
+        assert run("words.mp4", "empty.mp4", "-q") == 3
+        assert [line.split(": ")[1] for line in capsys.readouterr().err.splitlines()] == [
+            "words.mp4",
+            "empty.mp4",
+        ]
+
+    def test_an_output_that_fails_keeps_the_report_of_the_inputs_before(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def fails(target: str, context: SinkContext) -> Sink:
+            if target.startswith("two"):
+                raise OutputError(f"{target}: the disk is full")
+            return open_sink(target, context)
+
+        monkeypatch.setattr(job, "open_sink", fails)
+        names = "one.mp4", "two.mp4", "three.mp4"
+        for name in names:
+            media.write_video(tmp_path / name, frames=3)
+        assert run(*names, "-o", "{stem}.jsonl", "--json", "-q") == 5
+        report = json.loads(capsys.readouterr().out)
+        assert report["outputs"] == ["one.jsonl"]
+        assert [error["text"] for error in report["errors"]] == ["two.jsonl: the disk is full"]
 
     def test_compare(self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         media.write_video(tmp_path / "road.mp4", frames=6)
