@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 from gsvnet_engine import machine
 from gsvnet_engine.backends.tensorrt.options import GpuOptions
 from gsvnet_engine.bundle import Bundle, Manifest
-from gsvnet_engine.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL, BackendError, InputError, UsageError
+from gsvnet_engine.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_PARTIAL,
+    BackendError,
+    GsvnetError,
+    InputError,
+    UsageError,
+)
 from gsvnet_engine.familiarity import Doubt
 from gsvnet_engine.live import RealTime
 from gsvnet_engine.pipeline import Tally, Watch, interruptible, run_video
@@ -116,6 +124,9 @@ class RunReport:
     interval: int
     manifest: Manifest
     inputs: list[InputReport] = field(default_factory=list)
+    failures: list[tuple[str, GsvnetError]] = field(
+        default_factory=list
+    )  # inputs of several that came to nothing
     times: StageTimes = field(default_factory=StageTimes)
     interrupted: bool = False
 
@@ -125,13 +136,17 @@ class RunReport:
         return max((report.lanes for report in self.inputs), default=1)
 
     @property
-    def errors(self) -> list[SourceError]:
-        return [error for report in self.inputs for error in report.errors]
+    def errors(self) -> list[tuple[str, SourceError]]:
+        """With the name of the input that each is of."""
+        found = [(report.name, error) for report in self.inputs for error in report.errors]
+        return found + [(spec, SourceError(None, _one_line(error))) for spec, error in self.failures]
 
     @property
     def exit_code(self) -> int:
         if self.interrupted:
             return EXIT_INTERRUPTED
+        if self.failures:
+            return self.failures[0][1].exit_code
         return EXIT_PARTIAL if self.errors else EXIT_OK
 
     def as_json(self) -> dict[str, Any]:
@@ -153,9 +168,7 @@ class RunReport:
             "interval": self.interval,
             "lanes": self.lanes,
             "stages_ms": {stage: asdict(summary) for stage, summary in self.times.summary().items()},
-            "errors": [
-                {"input": report.name, **asdict(error)} for report in self.inputs for error in report.errors
-            ],
+            "errors": [{"input": name, **asdict(error)} for name, error in self.errors],
             "agreement": sum(t.agreements.total for t in tallies) / compared if compared else None,
             "recommendation": self.recommendation(),
             "outputs": [output for report in self.inputs for output in report.outputs],
@@ -171,7 +184,7 @@ class RunReport:
         return for_run(self.manifest, self.interval, measured_ms)
 
     def problems(self) -> list[str]:
-        """A line for each part of the input that could not be read, the first few of each input."""
+        """A line for each part of the input that could not be read, the first few of each input, and for each error."""
         lines = []
         for report in self.inputs:
             for error in report.errors[:_ERRORS_SHOWN]:
@@ -179,7 +192,7 @@ class RunReport:
                 lines.append(f"{report.name}{at}: {error.text}")
             if len(report.errors) > _ERRORS_SHOWN:
                 lines.append(f"{report.name}: and {len(report.errors) - _ERRORS_SHOWN} more such places")
-        return lines
+        return lines + [f"error: {_one_line(error)}" for _, error in self.failures]
 
     def as_text(self) -> str:
         """The table that ends a run."""
@@ -201,7 +214,11 @@ class RunReport:
 
 
 def run(options: RunOptions, *, say: Callable[[str], None]) -> RunReport:
-    """Do it. `say` takes one-line notes. Raises GsvnetError; Ctrl-C and SIGTERM end it in good order."""
+    """Do it. `say` takes one-line notes. Raises GsvnetError; Ctrl-C and SIGTERM end it in good order.
+
+    Of several inputs, one that cannot be read is reported, and the others are gone through; any other error of one
+    ends the run, and is reported, too.
+    """
     plan = plan_outputs(options)
     if options.show:
         check_window()
@@ -228,9 +245,15 @@ def run(options: RunOptions, *, say: Callable[[str], None]) -> RunReport:
                 break
             try:
                 report.inputs.append(_run_one(spec, targets, options, files, live, report.times, stop, say))
-            except InputError:
-                if not stop.is_set():  # else it was given up while it was being opened
+            except GsvnetError as error:
+                unreadable = isinstance(error, InputError)
+                if unreadable and stop.is_set():
+                    break  # it was given up while it was being opened
+                if len(plan) == 1:
                     raise
+                report.failures.append((spec, error))
+                if not unreadable:
+                    break
         report.interrupted = stop.is_set()
     return report
 
@@ -439,6 +462,10 @@ def _open_pair(
 
 def _summary(samples: Samples) -> dict[str, float] | None:
     return asdict(samples.summary()) if samples.count else None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _fps(frames: int, seconds: float) -> float:

@@ -4,7 +4,7 @@ Full-size work is one look-up and one blend a plane; text and legend are drawn o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -122,6 +122,37 @@ def planes_420(frame: Frame) -> Planes:
 
 def rgb_to_yuv(rgb: Bytes, matrix: Matrix, full_range: bool) -> Bytes:
     """RGB [...,3] uint8 to Y, U, V [...,3] uint8 of the given matrix and range."""
+    return _transformed(rgb, _yuv_of_rgb(matrix, full_range))
+
+
+def recolored(frame: Frame, matrix: Matrix, full_range: bool) -> Frame:
+    """The frame in that matrix and range, its samples as well as its tags: itself where they are its own, else 8-bit
+    4:2:0 or RGB."""
+    if (frame.matrix, frame.full_range) == (matrix, full_range):
+        return frame
+    if frame.kind == "rgb":
+        return replace(frame, matrix=matrix, full_range=full_range)
+    y, u, v = planes_420(frame)
+    height, width = y.shape
+    pixels = np.dstack([y, *(plane.repeat(2, 0).repeat(2, 1)[:height, :width] for plane in (u, v))])
+    last = [[0.0, 0, 0, 1]]
+    own = np.vstack([_yuv_of_rgb(frame.matrix, frame.full_range), last])
+    wanted = np.vstack([_yuv_of_rgb(matrix, full_range), last])
+    y, u, v = _split(_transformed(pixels, (wanted @ np.linalg.inv(own))[:3]))
+    half = -(-height // 2), -(-width // 2)
+    return replace(
+        frame,
+        planes=(Plane(y), Plane(_halved(u, half)), Plane(_halved(v, half))),
+        kind="yuv",
+        chroma_shift=(1, 1),
+        depth=8,
+        matrix=matrix,
+        full_range=full_range,
+    )
+
+
+def _yuv_of_rgb(matrix: Matrix, full_range: bool) -> NDArray[np.float64]:
+    """[3,4]: what R, G, B (0..255) and 1 are multiplied by for Y, U and V."""
     red, blue = LUMA_WEIGHTS[matrix]
     luma = np.array([red, 1 - red - blue, blue])
     unit = np.eye(3)
@@ -130,10 +161,14 @@ def rgb_to_yuv(rgb: Bytes, matrix: Matrix, full_range: bool) -> Bytes:
     if not full_range:
         rows *= np.array([[219 / 255], [224 / 255], [224 / 255]])
         offset[0] = 16
-    flat = np.ascontiguousarray(rgb).reshape(-1, 1, 3).astype(np.float32)
-    transform = np.column_stack([rows, offset]).astype(np.float32)
-    values = cv2.transform(flat, transform)
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8).reshape(rgb.shape)
+    return np.column_stack([rows, offset])
+
+
+def _transformed(pixels: Bytes, transform: NDArray[np.float64]) -> Bytes:
+    """[...,3] uint8, each pixel and a 1 multiplied by `transform` [3,4]."""
+    flat = np.ascontiguousarray(pixels).reshape(-1, 1, 3).astype(np.float32)
+    values = cv2.transform(flat, transform.astype(np.float32))
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8).reshape(pixels.shape)
 
 
 def legend_picture(classes: Sequence[ClassInfo], height: int, width: int) -> tuple[Bytes, Bytes] | None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from errno import ENOSPC
 from fractions import Fraction
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -26,7 +28,7 @@ from gsvnet_engine.sinks import SinkContext, SinkOptions, check_target, encoder,
 from gsvnet_engine.sinks.coco import bounding_box, compress, encode_labels
 from gsvnet_engine.sinks.palette import encode_png
 from gsvnet_engine.sinks.raw import RawLabels
-from gsvnet_engine.sinks.video import OverlayVideo
+from gsvnet_engine.sinks.video import AudioCopy, OverlayVideo
 from gsvnet_engine.sources.raw import RawSource
 from gsvnet_engine.video import RawFormat, Source, SourceOptions, open_source
 from tests import media
@@ -135,6 +137,22 @@ class TestOverlay:
             _, frames = decoded(path)
             shown = frames[0].to_ndarray(format="rgb24")[24, 16::32].astype(int)
             assert np.abs(shown - np.array([[5], [128], [250]])).max() <= 3
+
+    @pytest.mark.parametrize("order", ["png webp jpg", "webp png jpg", "jpg webp png"])
+    @pytest.mark.parametrize("height", [48, 720])
+    def test_images_of_several_ranges_look_alike(self, tmp_path: Path, order: str, height: int) -> None:
+        """PNG is RGB, WebP of limited range, JPEG of full; of the matrix, PNG is taken for BT.709 from 720 rows on."""
+        picture = np.full((height, 64, 3), (40, 90, 200), np.uint8)
+        picture[: height // 2] = 16
+        for number, ending in enumerate(order.split()):
+            quality = [cv2.IMWRITE_WEBP_QUALITY, 100] if ending == "webp" else []
+            cv2.imwrite(f"{tmp_path}/{number}.{ending}", picture, quality)
+        convert(tmp_path, tmp_path / "o.mp4", alpha=0, legend=False, crf=1)
+        _, frames = decoded(tmp_path / "o.mp4")
+        shown = [frame.to_ndarray(format="yuv444p").astype(int)[:, [4, -4], 32] for frame in frames]
+        assert len(shown) == 3
+        for other in shown[1:]:
+            assert np.abs(other - shown[0]).max() <= 3
 
     def test_a_rotated_source(self, tmp_path: Path) -> None:
         convert(media.write_video(tmp_path / "a.mp4", rotation=90), tmp_path / "o.mp4")
@@ -249,6 +267,23 @@ class TestOverlay:
         assert not [t for t in threading.enumerate() if t.name == "gsvnet-encode"]
 
 
+_WAITS = """
+import sys
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from gsvnet_engine.sinks.video import AudioCopy
+from gsvnet_engine.video import AudioTrack
+copy, muxed = AudioCopy(AudioTrack(path=Path(sys.argv[1]), stream_index=1)), []
+copy._output, copy._copy = SimpleNamespace(mux_one=muxed.append), copy._stream
+copy.start(Fraction(0))
+for _ in range(400_000):
+    copy.copy_until(Fraction(0))
+copy.copy_until(None)
+print(len(muxed))
+"""
+
+
 class TestSound:
     def packets(self, path: Path) -> list[tuple[Fraction, int]]:
         with av.open(str(path)) as container:
@@ -270,6 +305,48 @@ class TestSound:
         assert all(abs(a - b) < 0.0011 for a, b in shared)
         assert times(tmp_path / name) == pytest.approx([n / 25 for n in range(25)], abs=1e-3)
 
+    @pytest.mark.parametrize("name", ["o.mp4", "o.mkv", "o.mov"])
+    @pytest.mark.parametrize("start_s", [0.0, 1.2])
+    def test_aac_of_a_transport_stream(self, tmp_path: Path, name: str, start_s: float) -> None:
+        """Its packets carry heads of their own, which mp4 does not take."""
+        path = media.write_video(tmp_path / "a.ts", frames=50, audio="aac")
+        assert convert(path, tmp_path / name, source=SourceOptions(start_s=start_s)) == []
+        assert len(times(tmp_path / name)) == 50 - 25 * start_s
+        with av.open(str(path)) as given, av.open(str(tmp_path / name)) as made:
+            before = {bytes(packet)[7:] for packet in given.demux(audio=0)}
+            after = [bytes(packet) for packet in made.demux(audio=0) if packet.size]
+            made.seek(0)
+            assert len(list(made.decode(audio=0))) >= len(after) - 1
+        assert 90 - 48 * start_s < len(after) <= 94 - 45 * start_s
+        assert before.issuperset(after)
+
+    def test_what_is_not_taken_on_the_way_ends_the_sound_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        copied = AudioCopy.copy_until
+
+        def fails(self: AudioCopy, end_s: Fraction | None) -> None:
+            if end_s is not None and end_s > 0.5:
+                raise av.error.InvalidDataError(1, "no such sound")
+            copied(self, end_s)
+
+        monkeypatch.setattr(AudioCopy, "copy_until", fails)
+        path = media.write_video(tmp_path / "a.mp4", frames=25, audio="aac")
+        notes = convert(path, tmp_path / "o.mp4")
+        assert len(notes) == 1 and "its sound ends at 0.52 s" in notes[0]
+        assert len(times(tmp_path / "o.mp4")) == 25
+        assert 15 < len(self.packets(tmp_path / "o.mp4")) < 30
+
+    def test_a_pipe_is_read_once(self, tmp_path: Path) -> None:
+        data = media.write_video(tmp_path / "a.mkv", frames=25, audio="aac").read_bytes()
+        os.mkfifo(tmp_path / "pipe")
+        thread = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(data,), daemon=True)
+        thread.start()
+        notes = convert(tmp_path / "pipe", tmp_path / "o.mp4")
+        thread.join(10)
+        assert len(notes) == 1 and "pipe is no file" in notes[0]
+        assert len(times(tmp_path / "o.mp4")) == 25
+
     def test_a_part_keeps_it_in_step(self, tmp_path: Path) -> None:
         path = media.write_video(tmp_path / "a.mp4", frames=50, audio="aac")
         convert(path, tmp_path / "o.mp4", source=SourceOptions(start_s=1.2, duration_s=0.4))
@@ -280,6 +357,19 @@ class TestSound:
         assert after[-1][0] < 0.44
         distinct = [(before[data], time) for time, data in after if data in before]
         assert any(abs((a - b) - Fraction(6, 5)) < 1e-3 for a, b in distinct)
+
+    def test_a_long_wait_takes_no_stack(self, tmp_path: Path) -> None:
+        """A packet that waits for 400,000 pictures: in a process of its own, which an overflow would end."""
+        media.write_video(tmp_path / "a.mp4", frames=5, audio="aac")
+        done = subprocess.run(
+            [sys.executable, "-c", _WAITS, str(tmp_path / "a.mp4")],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert int(done.stdout) > 5
 
     def test_what_a_container_cannot_hold_is_left_out(self, tmp_path: Path) -> None:
         path = media.write_video(
@@ -421,6 +511,14 @@ class TestCoco:
             sink.close()
 
 
+class Counting(io.FileIO):
+    writes = 0
+
+    def write(self, data: Any, /) -> int:
+        self.writes += 1
+        return super().write(data)
+
+
 class TestRawLabels:
     def test_bytes(self, tmp_path: Path) -> None:
         pipe = io.BytesIO()
@@ -429,6 +527,29 @@ class TestRawLabels:
             run_video(source, media.Striped(), [sink])
         labels = np.frombuffer(pipe.getvalue(), np.uint8).reshape(2, 48, 64)
         assert np.array_equal(labels[1, 0], np.repeat(np.arange(4), 16))
+
+    def test_a_pipe_that_does_not_wait(self, tmp_path: Path) -> None:
+        """Is waited for, not asked again and again."""
+        read_end, write_end = os.pipe()
+        os.set_blocking(write_end, False)
+        taken: list[bytes] = []
+
+        def read() -> None:
+            time.sleep(0.5)
+            with os.fdopen(read_end, "rb") as pipe:
+                taken.append(pipe.read())
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        with (
+            open_source(media.write_video(tmp_path / "a.mp4", frames=40)) as source,
+            Counting(write_end, "w") as pipe,
+        ):
+            sink = RawLabels(pipe, SinkContext(classes=media.CLASSES, source=source))
+            run_video(source, media.Striped(), [sink])
+        thread.join()
+        assert len(taken[0]) == 40 * 48 * 64
+        assert pipe.writes < 200
 
     def test_a_reader_that_went_away(self, tmp_path: Path) -> None:
         read_end, write_end = os.pipe()

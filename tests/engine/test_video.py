@@ -5,6 +5,7 @@ import io
 import math
 import os
 import threading
+import time
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -161,6 +162,37 @@ class TestPart:
         _, frames = read(path, start_s=0.2)
         assert numbers(frames) == list(range(5, 12))
 
+    @pytest.mark.parametrize(
+        ("name", "options"),
+        [
+            ("a.h264", {}),
+            ("a.m2v", {"codec": "mpeg2video"}),
+            ("a.mjpeg", {"codec": "mjpeg", "pixel_format": "yuvj420p"}),
+        ],
+    )
+    @pytest.mark.parametrize("start", [0.0, 0.2, 0.32])
+    def test_streams_without_times(
+        self, tmp_path: Path, name: str, options: dict[str, Any], start: float
+    ) -> None:
+        first = round(start * 25)
+        path = media.write_video(tmp_path / name, time_base=Fraction(1, 25), pts=lambda n: n, **options)
+        source, frames = read(path, start_s=start, duration_s=0.12)
+        assert len(frames) == 3
+        assert [frame.pts_s for frame in frames] == pytest.approx([(first + n) / 25 for n in range(3)])
+        assert source.errors == []
+        _, whole = read(path)
+        for frame, expected in zip(frames, whole[first:], strict=False):
+            assert np.array_equal(frame.planes[0].data, expected.planes[0].data)
+
+    def test_a_seek_that_lands_between_keyframes(self, tmp_path: Path) -> None:
+        path = media.write_video(
+            tmp_path / "a.ts", frames=20, keyframe_every=10, pts=lambda n: (25000 + n) * media.STEP
+        )
+        for first in range(20):
+            source, frames = read(path, start_s=first / 25)
+            assert numbers(frames) == list(range(first, 20))
+            assert source.errors == []
+
     def test_duration_and_max_frames(self, tmp_path: Path) -> None:
         path = media.write_video(tmp_path / "a.mp4")
         source, frames = read(path, start_s=0.08, duration_s=0.2)
@@ -220,6 +252,27 @@ class TestDamage:
         assert any("ends early" in error.text for error in source.errors)
         assert numbers(frames)[:4] == [0, 1, 2, 3]
 
+    @pytest.mark.parametrize("codec", ["mpeg4", "mjpeg"])
+    def test_avi_of_variable_frame_rate(self, tmp_path: Path, codec: str) -> None:
+        """Its count of frames includes repeats, which are not missing; what is cut off is."""
+        times = [*range(4), *range(8, 12), *range(20, 60)]
+        path = media.write_video(
+            tmp_path / "a.avi",
+            frames=len(times),
+            codec=codec,
+            pixel_format="yuvj420p" if codec == "mjpeg" else "yuv420p",
+            time_base=Fraction(1, 25),
+            pts=times.__getitem__,
+            noise=12,
+        )
+        source, frames = read(path)
+        assert [frame.pts for frame in frames] == times
+        assert source.errors == []
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+        source, frames = read(path)
+        assert 4 < len(frames) < len(times)
+        assert any("ends early" in error.text for error in source.errors)
+
     def test_a_truncated_matroska_file(self, tmp_path: Path) -> None:
         path = media.write_video(tmp_path / "a.mkv", frames=40, noise=12)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
@@ -262,6 +315,22 @@ class TestRefused:
     def test_no_video_at_all(self, tmp_path: Path) -> None:
         (tmp_path / "a.mp4").write_text("these are words\n" * 50)
         self.refuse(tmp_path / "a.mp4", "is not a video that can be read")
+
+    def test_a_pipe_of_words(self, tmp_path: Path) -> None:
+        """Answered at once: nobody writes to the pipe a second time."""
+        os.mkfifo(tmp_path / "pipe")
+        words = b"these are words\n" * 1000
+        threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(words,), daemon=True).start()
+        refused: list[str] = []
+
+        def open_it() -> None:
+            self.refuse(tmp_path / "pipe", "is not a video that can be read")
+            refused.append("pipe")
+
+        thread = threading.Thread(target=open_it, daemon=True)
+        thread.start()
+        thread.join(20)
+        assert refused
 
     def test_names_that_cannot_be(self, tmp_path: Path) -> None:
         (tmp_path / "loop.mp4").symlink_to("loop.mp4")
@@ -354,6 +423,23 @@ class TestUrl:
         assert numbers(frames) == list(range(12))
         assert frames[0].pts_s == 0
         assert [error.text for error in source.errors] == ["the stream broke off: nothing came for too long"]
+
+    def test_a_part_of_a_live_stream_counts_from_its_first_picture(self, tmp_path: Path) -> None:
+        import socket
+
+        data = media.write_video(tmp_path / "a.ts", pts=lambda n: (25000 + n) * media.STEP).read_bytes()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+
+            def send() -> None:
+                connection, _ = server.accept()
+                with connection:
+                    connection.sendall(data)
+
+            threading.Thread(target=send, daemon=True).start()
+            url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+            _, frames = read(url, start_s=0.2, duration_s=0.16, timeout_s=5)
+        assert numbers(frames) == [5, 6, 7, 8]
+        assert frames[0].pts_s == pytest.approx(0.2)
 
     def test_http(self, tmp_path: Path) -> None:
         from functools import partial
@@ -488,6 +574,38 @@ class TestRaw:
             expected, planes=(), owner=None, time_base=Fraction(1, 25), pts=0
         )
         assert frames[1].pts_s == pytest.approx(0.04)
+
+    def test_a_pipe_that_does_not_wait(self) -> None:
+        """Nothing there yet is not its end."""
+        read_end, write_end = os.pipe()
+        os.set_blocking(read_end, False)
+
+        def write() -> None:
+            with os.fdopen(write_end, "wb", buffering=0) as pipe:
+                for number in range(6):
+                    pipe.write(bytes([number]) * 24)
+                    time.sleep(0.05)
+
+        threading.Thread(target=write).start()
+        options = SourceOptions(raw=RawFormat(width=8, height=6, pixel_format="gray"))
+        with os.fdopen(read_end, "rb", buffering=0) as pipe:
+            frames = list(RawSource(pipe, options))
+        assert [frame.planes[0].data[::3, 0].tolist() for frame in frames] == [[0, 1], [2, 3], [4, 5]]
+
+    def test_stop_ends_the_wait_for_the_first_frame(self) -> None:
+        read_end, write_end = os.pipe()
+        stop = threading.Event()
+        threading.Timer(0.2, stop.set).start()
+        options = SourceOptions(raw=RawFormat(width=8, height=6, pixel_format="gray"), stop=stop)
+        with (
+            os.fdopen(read_end, "rb", buffering=0) as pipe,
+            os.fdopen(write_end, "wb", buffering=0) as other,
+            pytest.raises(InputError, match="nothing came"),
+        ):
+            other.write(bytes(5))
+            threading.Timer(5, other.close).start()
+            RawSource(pipe, options)
+        assert stop.is_set()
 
     def test_a_cut_off_frame_is_counted(self) -> None:
         options = SourceOptions(raw=RawFormat(width=8, height=6, pixel_format="gray"))

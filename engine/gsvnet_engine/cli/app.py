@@ -20,7 +20,7 @@ from gsvnet_engine import __version__
 from gsvnet_engine.errors import EXIT_INTERRUPTED, BackendError, GsvnetError, OutputError, UsageError
 
 PROGRAM = "gsvnet-engine"
-_STDOUT = 1
+_STDOUT, _STDERR = 1, 2
 GROUP = "gsvnet_engine.commands"
 _EXIT_CODES = (
     "Exit codes: 0 ok, 1 a fault of this program or no memory, 2 usage, 3 input, 4 bundle or failed verification, "
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, rest = given[:end], given[end:]
     debug = "--debug" in options or bool(os.environ.get("GSVNET_DEBUG"))
     understood = [option for option in options if option != "--debug"]  # it may stand after the verb, too
-    with _checked_stdout():
+    with _open_stderr(), _checked_stdout():
         return _run([*understood, *rest], debug=debug, as_json="--json" in options)
 
 
@@ -150,6 +150,20 @@ def _named() -> Iterator[None]:
         raise OutputError(
             f"stdout: cannot be written: {error.strerror or error}; send it somewhere else"
         ) from error
+
+
+@contextmanager
+def _open_stderr() -> Iterator[None]:
+    """Where it was closed: one that takes everything, since print would write to stdout in its place, and the next
+    file that is opened would become it."""
+    before = sys.stderr
+    if sys.stderr is None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDERR)
+        sys.stderr = open(_STDERR, "w", closefd=False)  # noqa: SIM115 (no path, and it stays open)
+    try:
+        yield
+    finally:
+        sys.stderr = before
 
 
 @contextmanager

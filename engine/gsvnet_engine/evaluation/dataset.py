@@ -7,7 +7,7 @@ through all of them alike, and reads each picture once.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,13 +73,15 @@ def read_picture(path: Path, index: int = 0) -> Frame:
 
 
 def read_labels(path: Path, size: tuple[int, int] | None) -> Labels:
-    """The values [H,W] uint8 as they are stored, of the picture's `size` (H, W) where that is given.
+    """The values [H,W] uint8 as they are stored, of the picture's `size` (H, W) where that is given; of a PNG with a
+    palette its indices.
 
     Raises InputError, naming file and rule.
     """
     import cv2
 
-    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    labels: NDArray[Any] | None
+    labels = _indices(path) if _has_palette(path) else cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
         raise InputError(f"{path}: not a one-channel 8-bit PNG, as labels must be; restore it")
     if size is not None and labels.shape != size:
@@ -87,6 +89,26 @@ def read_labels(path: Path, size: tuple[int, int] | None) -> Labels:
             f"{path}: is {shown(labels.shape)} where its picture is {shown(size)}; the two must be of one size"
         )
     return np.asarray(labels, np.uint8)
+
+
+def _has_palette(path: Path) -> bool:
+    """Whether it is a PNG of colour type 3, whose indices OpenCV would turn into colours."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(26)
+    except OSError:
+        return False
+    return head.startswith(b"\x89PNG") and head[25:] == b"\x03"
+
+
+def _indices(path: Path) -> Labels:
+    """[H,W] uint8 of a PNG with a palette. Raises InputError."""
+    from gsvnet_engine.sources.images import read_image
+
+    picture = read_image(path)
+    stored: Any = picture.planes[0]
+    rows: Labels = np.frombuffer(stored, np.uint8).reshape(picture.height, -1)
+    return rows[:, : picture.width].copy()
 
 
 def shown(shape: tuple[int, ...]) -> str:

@@ -191,7 +191,7 @@ def _look(options: EvaluateOptions, subjects: Sequence[Subject], data: Dataset |
     for subject in subjects:
         for video in options.agreement:
             with closing(_labels_of(video, options.machine_labels, subject)) as labels:
-                labels.clips(max(options.intervals or INTERVALS), options.max_frames)
+                labels.check(max(options.intervals or INTERVALS), options.max_frames)
 
 
 def _intervals(options: EvaluateOptions, data: Dataset) -> Sequence[int]:

@@ -126,6 +126,11 @@ class MachineLabels:
             )
         return clips
 
+    def check(self, longest: int, max_frames: int | None = None) -> None:
+        """Raise InputError where no frame can be measured, or the labels of the first that can are not fit for it."""
+        first, *_ = self._targets(longest, max_frames)
+        _opinions(self.labels[first], None, len(self.classes))
+
     def constant(self, longest: int, max_frames: int | None = None) -> Confusion:
         """What the best constant label map comes to on the same frames. Raises InputError for two sizes."""
         paths = [self.labels[number] for number in self._targets(longest, max_frames)]

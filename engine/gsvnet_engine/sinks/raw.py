@@ -1,5 +1,6 @@
 """Label maps as bytes on stdout: H x W uint8 a frame, nothing else."""
 
+from select import select
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -11,9 +12,13 @@ if TYPE_CHECKING:
     from gsvnet_engine.segmenter import Segmentation
 
 
-class Writable(Protocol):
-    """A binary file that may take less than it is given."""
+_WAIT_S = 0.1  # for a pipe that is full, at a time
 
+
+class Writable(Protocol):
+    """A binary file that may take less than it is given, and None where it does not wait to take more."""
+
+    def fileno(self) -> int: ...
     def write(self, data: memoryview, /) -> int | None: ...
 
 
@@ -31,7 +36,10 @@ class RawLabels(Sink):
         with self._times.timed("write"), writing("stdout"):
             try:
                 while view:
-                    view = view[self._file.write(view) or 0 :]
+                    taken = self._file.write(view)
+                    if taken is None:
+                        select([], [self._file], [], _WAIT_S)
+                    view = view[taken or 0 :]
             except BrokenPipeError as error:
                 raise OutputError("stdout: the program reading it has ended") from error
 

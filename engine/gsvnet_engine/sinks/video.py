@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from io import BytesIO
-from itertools import chain
+from itertools import islice
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import av
 import cv2
 import numpy as np
+from av.bitstream import BitStreamFilterContext
 
 from gsvnet_engine.channel import Channel
 from gsvnet_engine.errors import OutputError
-from gsvnet_engine.frames import Frame
-from gsvnet_engine.overlay import Bytes, Painter, Planes
+from gsvnet_engine.frames import Frame, Matrix
+from gsvnet_engine.overlay import Bytes, Painter, Planes, recolored
 from gsvnet_engine.sinks import encoder
 from gsvnet_engine.sinks.base import Comparison, Sink, SinkContext, check_file, writing
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 # A file cut off at any moment plays up to its last fragment; a finished one is an ordinary mp4.
 _MP4_OPTIONS = {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "1000000"}
 _FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_AAC = ("aac", "aac_fixed")
+_LOOKED_AT = 1000  # packets, for the first one of the sound
 _SLOTS = 2  # painted pictures that wait to be encoded
 _MPEG4_FINEST = 65535  # ticks a second
 _LARGEST_TIMESCALE = 2**31 - 1
@@ -53,6 +56,7 @@ class OverlayVideo(Sink):
         self._format = _FORMATS[path.suffix.lower()]
         self._frames = 0
         self._said_size = False
+        self._colors: tuple[Matrix, bool] | None = None  # of the first frame
         self._shift: int | None = None  # the pts of the source that is time 0 of the output
         self._end_s = Fraction(0)
         self._audio: AudioCopy | None = None
@@ -94,8 +98,7 @@ class OverlayVideo(Sink):
         self._stamp(picture, frame)
         self._container.mux(self._stream.encode(picture))
         self._frames += 1
-        if self._audio is not None:
-            self._audio.copy_until(self._end_s)
+        self._copy_sound(self._end_s)
 
     def _raise_what_failed(self) -> None:
         error, self._error = self._error, None
@@ -117,8 +120,7 @@ class OverlayVideo(Sink):
         try:
             with self._writing():
                 container.mux(self._stream.encode(None))
-                if self._audio is not None:
-                    self._audio.copy_until(None if complete else self._end_s)
+                self._copy_sound(None if complete else self._end_s)
         finally:
             if self._audio is not None:
                 self._audio.close()
@@ -128,7 +130,7 @@ class OverlayVideo(Sink):
             self._path.unlink(missing_ok=True)
 
     def _paint(self, segmentation: "Segmentation", comparison: Comparison | None) -> av.VideoFrame:
-        frame, (height, width) = segmentation.frame, self._size
+        frame, (height, width) = self._as_tagged(segmentation.frame), self._size
         picture = av.VideoFrame(self._stream.width, self._stream.height, "yuv420p")
         whole = tuple(_rows(plane) for plane in picture.planes)
         maps = [segmentation.labels] if comparison is None else [segmentation.labels, comparison.labels]
@@ -145,6 +147,12 @@ class OverlayVideo(Sink):
             y[:, width:] = y[:, width - 1 : width]
             y[height:] = y[height - 1 : height]
         return picture
+
+    def _as_tagged(self, frame: Frame) -> Frame:
+        """In the colours of the first frame, which the stream is tagged by: images of a folder may differ."""
+        if self._colors is None:
+            self._colors = frame.matrix, frame.full_range
+        return recolored(frame, *self._colors)
 
     def _paint_scaled(self, frame: Frame, labels: Bytes, out: Planes, caption: str) -> None:
         """A picture of another size than the first: painted in its own, then brought to the first one's."""
@@ -223,8 +231,13 @@ class OverlayVideo(Sink):
         return None if fell_back else options.encoder_preset
 
     def _add_audio(self, track: "AudioTrack") -> "AudioCopy | None":
+        if not track.path.is_file():
+            self._context.say(
+                f"{self.target}: {track.path} is no file, so its sound cannot be read beside it; the overlay is silent"
+            )
+            return None
         copy = AudioCopy(track)
-        if not copy.fits(self._format):
+        if not copy.fits(self._format, self._container_options()):
             copy.close()
             self._context.say(
                 f"{self.target}: {self._format} cannot hold {copy.codec} sound; the overlay is silent"
@@ -232,6 +245,22 @@ class OverlayVideo(Sink):
             return None
         copy.add_to(self._container)
         return copy
+
+    def _copy_sound(self, end_s: Fraction | None) -> None:
+        """Up to `end_s`; sound that the output does not take ends there, not the run."""
+        if self._audio is None:
+            return
+        try:
+            self._audio.copy_until(end_s)
+        except av.FFmpegError as error:
+            if isinstance(error, OSError) and not isinstance(error, PermissionError):
+                raise  # the disk
+            self._context.say(
+                f"{self.target}: its sound ends at {float(self._end_s):.2f} s, where {self._format} takes no more "
+                f"{self._audio.codec}: {error.strerror or error}"
+            )
+            self._audio.close()
+            self._audio = None
 
     def _abandon(self) -> None:
         """Opening failed: leave nothing behind but a file that was there before and has not been touched."""
@@ -257,23 +286,49 @@ class AudioCopy:
     """Copies the packets of a file's sound track as they are, in step with the pictures."""
 
     def __init__(self, track: "AudioTrack") -> None:
+        self._path = track.path
         self._container = av.open(f"file:{track.path}", metadata_errors="replace")
         self._stream: Any = self._container.streams[track.stream_index]
         self.codec: str = self._stream.codec_context.name if self._stream.codec_context else "unknown"
         self._packets: Iterator[Any] = iter(())
+        self._held: Any = None  # the next packet, read too early
         self._last_dts: int | None = None
+        self._filter = self._new_filter()
 
-    def fits(self, container_format: str) -> bool:
-        """Whether such a container takes this sound: tried, since tables of codecs do not tell all."""
+    def fits(self, container_format: str, options: dict[str, str]) -> bool:
+        """Whether such a container takes this sound: tried on its first packet, since tables of codecs do not tell
+        all."""
         if self._stream.codec_context is None:
             return False
         try:
-            with av.open(BytesIO(), "w", format=container_format) as trial:
-                trial.add_stream_from_template(self._stream)
+            with (
+                av.open(f"file:{self._path}", metadata_errors="replace") as source,
+                av.open(BytesIO(), "w", format=container_format, options=options) as trial,
+            ):
+                copy = trial.add_stream_from_template(self._stream)
                 trial.start_encoding()
+                for packet in self._first_of(source):
+                    packet.stream = copy
+                    trial.mux_one(packet)
         except (av.FFmpegError, ValueError):
             return False
         return True
+
+    def _first_of(self, source: "av.container.InputContainer") -> "list[Any]":
+        """The first packet of the track in the head of `source`, as it is to be written; none where there is none."""
+        track = source.streams[self._stream.index]
+        for packet in islice(source.demux(), _LOOKED_AT):
+            if packet.stream.index == track.index and packet.size and packet.dts is not None:
+                adts = self._new_filter()
+                return [packet] if adts is None else adts.filter(packet)
+        return []
+
+    def _new_filter(self) -> "BitStreamFilterContext | None":
+        """For AAC whose packets carry the head of their own, as in MPEG-TS: mp4 wants it once, before them."""
+        context = self._stream.codec_context
+        if context is None or context.name not in _AAC or context.extradata:
+            return None
+        return BitStreamFilterContext("aac_adtstoasc", self._stream)
 
     def add_to(self, output: Any) -> None:
         self._output = output
@@ -289,16 +344,20 @@ class AudioCopy:
 
     def copy_until(self, end_s: Fraction | None) -> None:
         """Copy what starts before `end_s` of the output (None: all), or up to where the track is damaged."""
-        for packet in self._packets:
+        while (packet := self._next()) is not None:
             if end_s is not None and packet.pts * self._stream.time_base >= end_s:
-                self._packets = chain([packet], self._packets)
+                self._held = packet
                 return
             packet.stream = self._copy
             self._output.mux_one(packet)
 
     def close(self) -> None:
-        self._packets = iter(())
+        self._packets, self._held = iter(()), None
         self._container.close()
+
+    def _next(self) -> Any:
+        held, self._held = self._held, None
+        return next(self._packets, None) if held is None else held
 
     def _demuxed(self) -> "Iterator[Any]":
         """Packets with times on the output's clock that rise."""
@@ -311,9 +370,17 @@ class AudioCopy:
                 if self._last_dts is not None and packet.dts <= self._last_dts:
                     continue
                 self._last_dts = packet.dts
-                yield packet
+                yield from self._filtered(packet)
         except av.FFmpegError:
             return
+
+    def _filtered(self, packet: Any) -> "list[Any]":
+        if self._filter is None:
+            return [packet]
+        try:
+            return self._filter.filter(packet)
+        except av.FFmpegError:
+            return []  # a damaged head
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:

@@ -14,7 +14,7 @@ from gsvnet_engine.errors import InputError, UsageError
 from gsvnet_engine.frames import Frame
 
 _CLOSE_WAIT_S = 0.5
-_STOP_SEEN_S = 0.1  # how long `stop` may go unseen in a wait
+STOP_SEEN_S = 0.1  # how long `stop` may go unseen in a wait
 _LONGEST_S = 1e9  # thirty years; in ticks of any time base it fits 64 bits
 _TOLERANCE_S = 1e-6  # of floating seconds: 0.1 + 0.2 is a little more than 0.3
 
@@ -172,13 +172,19 @@ class Source(ABC):
 
     def _cancelled_within(self, wait_s: float) -> bool:
         """Wait for so long: whether nobody waits for the source any more, which ends it early."""
-        until_s, stop = monotonic() + wait_s, self.options.stop
-        while not self.cancelled.is_set() and not (stop is not None and stop.is_set()):
+        until_s = monotonic() + wait_s
+        while not self._given_up:
             left_s = until_s - monotonic()
             if left_s <= 0:
                 return False
-            self.cancelled.wait(min(left_s, _STOP_SEEN_S))
+            self.cancelled.wait(min(left_s, STOP_SEEN_S))
         return True
+
+    @property
+    def _given_up(self) -> bool:
+        """Whether nobody waits for the source any more."""
+        stop = self.options.stop
+        return self.cancelled.is_set() or (stop is not None and stop.is_set())
 
     def cancel(self) -> None:
         """Give up whatever it waits for, as far as that can be given up; from any thread."""

@@ -131,15 +131,21 @@ class ContainerSource(Source):
         if start_s == 0:
             yield from self._decoded()
             return
-        target = self.origin + ceil(Fraction(start_s) / self.time_base - Fraction(1, 10**4))
-        pictures = self._sought(target)
+        # where the start is not known, the first picture tells, and nothing can be sought
+        pictures = self._sought(self._target()) if self._starts_known else self._decoded()
+        target: int | None = None
         first = True
         for picture, pts, forced in pictures:
+            target = self._target() if target is None else target
             if pts >= target:
                 yield picture, pts, forced or first
                 first = False
             elif self.errors:
                 self.errors.clear()  # damage before the part that was asked for
+
+    def _target(self) -> int:
+        """The pts that `start_s` is, counted from the origin."""
+        return self.origin + ceil(Fraction(self.options.start_s) / self.time_base - Fraction(1, 10**4))
 
     def _sought(self, target: int) -> Iterator[tuple[av.VideoFrame, int, bool]]:
         """Pictures from a keyframe at or before `target` (in ticks of the time base)."""
@@ -154,7 +160,7 @@ class ContainerSource(Source):
             self._packets_read = -(2**62)  # an unknown number were skipped
             pictures = self._decoded()
             first = next(pictures, None)
-            if first is not None and first[1] <= target:
+            if first is not None and first[1] <= target and not first[0].is_corrupt:  # else no keyframe
                 return chain([first], pictures)
         return self._decoded()
 
@@ -236,15 +242,20 @@ class ContainerSource(Source):
         if self.live:
             return
         declared = self._stream.frames
-        if 0 < self._packets_read < declared:
+        # AVI counts repeated pictures, too, which take time but no packet
+        counted = self._container.format.name != "avi" or self._missing_s(self.origin + declared * self._step)
+        if 0 < self._packets_read < declared and counted:
             self._note(f"it ends early: {self._packets_read} of {declared} frames are in the file")
-        elif self._end is not None:
-            missing_s = float((self._end - self._last_end) * self.time_base)
-            if missing_s > max(_END_TOLERANCE_S, 3 * float(self._step * self.time_base)):
-                self._note(f"it ends {missing_s:.2f} s before the end that it declares")
+        elif self._end is not None and (missing_s := self._missing_s(self._end)):
+            self._note(f"it ends {missing_s:.2f} s before the end that it declares")
         lost = self._packets_read - self._pictures_decoded
         if self.errors and lost > 0:
             self._note(f"{lost} of {self._packets_read} frames could not be decoded")
+
+    def _missing_s(self, end: int) -> float:
+        """Seconds between the last picture and `end`; 0 where that is hardly any."""
+        missing_s = float((end - self._last_end) * self.time_base)
+        return missing_s if missing_s > max(_END_TOLERANCE_S, 3 * float(self._step * self.time_base)) else 0.0
 
     def _note(self, text: str, *, at_s: float | None = None) -> None:
         if len(self.errors) < _MOST_ERRORS:
@@ -298,7 +309,10 @@ def open_container(
     except (av.error.ExitError, av.error.TimeoutError):
         raise InputError(f"{name}: no answer within {timeout_s:g} s: is it running, and reachable?") from None
     except (av.error.InvalidDataError, av.error.EOFError) as error:
-        why = _logged_reason(target, container_format) if timeout_s is None else _reason(error)
+        again = (
+            timeout_s is None and Path(target.removeprefix("file:")).is_file()
+        )  # a pipe would be waited for
+        why = _logged_reason(target, container_format) if again else _reason(error)
         raise InputError(f"{name}: is not a video that can be read ({why})") from error
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{name}: cannot be opened: {_reason(error)}") from error

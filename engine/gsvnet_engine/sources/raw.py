@@ -1,22 +1,33 @@
 """Raw frames on a pipe: no header, so the caller says what they are."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from io import UnsupportedOperation
 from math import ceil
+from select import select
 from typing import Protocol
 
 import numpy as np
 
 from gsvnet_engine.errors import InputError, UsageError
 from gsvnet_engine.frames import Frame
-from gsvnet_engine.sources.base import ColorTags, RawFormat, Source, SourceError, SourceOptions
+from gsvnet_engine.sources.base import (
+    STOP_SEEN_S,
+    ColorTags,
+    RawFormat,
+    Source,
+    SourceError,
+    SourceOptions,
+)
 from gsvnet_engine.sources.layout import LAYOUTS, frame_of, raw_sizes
 
 
 class Readable(Protocol):
-    """A binary file that may return less than it is asked for."""
+    """A binary file that may return less than it is asked for, and None where it does not wait for more."""
 
+    def fileno(self) -> int: ...
     def readinto(self, buffer: memoryview, /) -> int | None: ...
 
 
@@ -29,7 +40,7 @@ class RawSource(Source):
     def __init__(self, file: Readable, options: SourceOptions) -> None:
         super().__init__(options)
         raw = _checked(options.raw)
-        self._file = file
+        self._file, self._descriptor = file, _descriptor(file)
         self._layout = LAYOUTS[raw.pixel_format]
         self._sizes = raw_sizes(self._layout, raw.height, raw.width)
         self.width, self.height = raw.width, raw.height
@@ -68,7 +79,7 @@ class RawSource(Source):
         filled = self._fill(data.view(np.uint8).data)
         pts_s = float(number * self.time_base)
         if filled < data.nbytes:
-            if filled:
+            if filled and not self._given_up:
                 text = f"the last frame is {filled} of {data.nbytes} bytes long: are size and format right?"
                 if number == 0:
                     raise InputError(f"-: {text}")
@@ -82,13 +93,29 @@ class RawSource(Source):
         return replace(frame, index=number - self._skipped, pts=number, time_base=self.time_base, pts_s=pts_s)
 
     def _fill(self, view: memoryview) -> int:
+        """Bytes read; less than asked for at the end, or where nobody waits any more."""
         filled = 0
-        while filled < len(view):
+        while filled < len(view) and self._has_something():
             count = self._file.readinto(view[filled:])
-            if not count:
+            if count == 0:
                 break
-            filled += count
+            filled += count or 0
         return filled
+
+    def _has_something(self) -> bool:
+        """Wait for bytes, or the end; False: nobody waits any more. A read would not see that while it waits."""
+        while not self._given_up:
+            if self._descriptor is None or select([self._descriptor], [], [], STOP_SEEN_S)[0]:
+                return True
+        return False
+
+
+def _descriptor(file: Readable) -> int | None:
+    """What can be waited for with select, None where nothing can."""
+    try:
+        return None if sys.platform == "win32" else file.fileno()
+    except UnsupportedOperation:  # bytes in memory
+        return None
 
 
 def _checked(raw: RawFormat | None) -> RawFormat:

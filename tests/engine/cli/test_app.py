@@ -178,6 +178,16 @@ class TestExitCodes:
         assert done.returncode == 4
         assert done.stderr.startswith("error: nowhere: no such bundle") and done.stderr.count("\n") == 1
 
+    @pytest.mark.parametrize("redirected", ["2>&-", "2>&- 0<&-"])
+    def test_a_closed_stderr_leaves_stdout_to_the_answer(self, redirected: str) -> None:
+        command = f"exec {sys.executable} -m gsvnet_engine inspect nowhere --json {redirected}"
+        done = subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == 4
+        assert json.loads(done.stdout)["exit_code"] == 4
+        command = f"exec {sys.executable} -m gsvnet_engine inspect nowhere {redirected}"
+        done = subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, done.stdout) == (4, "")
+
 
 class TestMissingExtra:
     def test_a_verb_that_does_not_import(

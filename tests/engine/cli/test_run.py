@@ -22,7 +22,9 @@ import pytest
 import gsvnet_engine
 from gsvnet_engine import job, machine
 from gsvnet_engine.cli import app
+from gsvnet_engine.errors import OutputError
 from gsvnet_engine.segmenter import Segmenter
+from gsvnet_engine.sinks import Sink, SinkContext, open_sink
 from gsvnet_engine.sinks.palette import encode_png
 from tests import media, toy_bundle
 
@@ -56,7 +58,16 @@ def process(toy: Path, *arguments: object, **options: Any) -> subprocess.Popen[b
         "PYTHONPATH": os.pathsep.join(map(str, folders)),
         **options.pop("environment", {}),
     }
-    command = [sys.executable, "-c", _PROGRAM, "run", "--bundle", str(toy), *map(str, arguments)]
+    command = [
+        *options.pop("through", []),
+        sys.executable,
+        "-c",
+        _PROGRAM,
+        "run",
+        "--bundle",
+        str(toy),
+        *map(str, arguments),
+    ]
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, env=environment, **{**streams, **options})
 
@@ -139,6 +150,50 @@ class TestRun:
         ]
         assert report["frames"] == 5
         assert (tmp_path / "two.jsonl").exists()
+
+    def test_one_of_several_inputs_is_unreadable(
+        self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The others are gone through, before it and after it."""
+        for name in ("one.mp4", "two.mp4"):
+            media.write_video(tmp_path / name, frames=3)
+        (tmp_path / "words.mp4").write_text("these are words")
+        given = "one.mp4", "words.mp4", "two.mp4", "-o", "{stem}.jsonl"
+        assert run(*given) == 3
+        captured = capsys.readouterr()
+        assert "6 frames" in captured.err and captured.out == ""
+        assert captured.err.count("error: words.mp4: is not a video that can be read") == 1
+        assert run(*given, "--force", "-q", "--json") == 3
+        captured = capsys.readouterr()
+        report = json.loads(captured.out)
+        assert [each["input"] for each in report["inputs"]] == ["one.mp4", "two.mp4"]
+        assert report["frames"] == 6 and report["outputs"] == ["one.jsonl", "two.jsonl"]
+        (error,) = report["errors"]
+        assert error["input"] == "words.mp4" and "is not a video" in error["text"]
+        assert captured.err == ""
+        (tmp_path / "empty.mp4").touch()
+        assert run("words.mp4", "empty.mp4", "-q") == 3
+        assert [line.split(": ")[1] for line in capsys.readouterr().err.splitlines()] == [
+            "words.mp4",
+            "empty.mp4",
+        ]
+
+    def test_an_output_that_fails_keeps_the_report_of_the_inputs_before(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def fails(target: str, context: SinkContext) -> Sink:
+            if target.startswith("two"):
+                raise OutputError(f"{target}: the disk is full")
+            return open_sink(target, context)
+
+        monkeypatch.setattr(job, "open_sink", fails)
+        names = "one.mp4", "two.mp4", "three.mp4"
+        for name in names:
+            media.write_video(tmp_path / name, frames=3)
+        assert run(*names, "-o", "{stem}.jsonl", "--json", "-q") == 5
+        report = json.loads(capsys.readouterr().out)
+        assert report["outputs"] == ["one.jsonl"]
+        assert [error["text"] for error in report["errors"]] == ["two.jsonl: the disk is full"]
 
     def test_compare(self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         media.write_video(tmp_path / "road.mp4", frames=6)
@@ -323,6 +378,18 @@ class TestPipes:
         assert "the program reading it has ended" in err.decode()
         assert not (tmp_path / "o.mp4").exists()  # not one frame got as far
 
+    def test_a_closed_stderr(self, toy: Path, tmp_path: Path) -> None:
+        """Notes and the table go nowhere, and not among the labels."""
+        media.write_video(tmp_path / "one.mp4", frames=3)
+        media.write_video(tmp_path / "two.mp4", frames=3, height=96)
+        given = "one.mp4", "two.mp4", "-o", "-", "-o", "{stem}.mkv"
+        command = ["bash", "-c", 'exec "$@" 2>&-', "-"]
+        with process(toy, *given, cwd=tmp_path, through=command) as child:
+            out, _ = child.communicate(timeout=60)
+        assert child.returncode == 0
+        assert len(out) == 3 * 48 * 64 + 3 * 96 * 64
+        assert frames_in(tmp_path / "two.mkv") == 3
+
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_an_interruption_leaves_whole_files(self, toy: Path, tmp_path: Path, number: int) -> None:
         """While it waits for a source that has gone silent."""
@@ -344,6 +411,24 @@ class TestPipes:
         assert frames_in(tmp_path / "o.mp4") == 8
         assert len(json.loads((tmp_path / "o.json").read_text())["images"]) == 8
         assert b"8 frames" in err
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_an_interruption_before_the_first_frame(self, toy: Path, tmp_path: Path, number: int) -> None:
+        """Of stdin, which is waited for once the other input is done."""
+        media.write_video(tmp_path / "road.mp4", frames=2)
+        given = "road.mp4", "-", "--raw-size", "64x48", "-o", "{stem}.jsonl", "--json"
+        with process(toy, *given, cwd=tmp_path) as child:
+            assert child.stdin is not None and child.stdout is not None
+            lines = tmp_path / "road.jsonl"
+            while not (lines.exists() and lines.read_text().count("\n") == 2):
+                assert child.poll() is None
+                time.sleep(0.05)
+            time.sleep(0.5)
+            child.send_signal(number)
+            child.wait(20)
+            report = json.loads(child.stdout.read())
+        assert child.returncode == 130 and report["interrupted"] and report["frames"] == 2
+        assert not (tmp_path / "stdin.jsonl").exists()
 
 
 def test_real_clips(run: Run, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -355,6 +355,31 @@ class TestMachineLabels:
         assert evaluated(capsys, *given)["machine_labels"][1]["frames"] == 2
         assert evaluated(capsys, *given, "--max-frames", "4")["machine_labels"][1]["frames"] == 1
 
+    def test_the_pngs_that_run_writes(
+        self, bundle: str, root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Their pixels are the classes; the palette's colours are for eyes."""
+        images = f"{root}/val/images"
+        options = "--bundle", bundle, "--backend", "onnxruntime", "--interval", "1"
+        assert main(["run", images, *options, "-o", f"{tmp_path}/m/", "-q"]) == 0
+        given = bundle, "--agreement", images, "--intervals", "1", "--backend", "onnxruntime"
+        facts = evaluated(capsys, *given, "--machine-labels", str(tmp_path / "m"))
+        assert facts["machine_labels"][0]["average_agreement"] == 1
+
+    def test_labels_are_looked_at_before_any_work(
+        self,
+        bundle: str,
+        root: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setattr(agreement, "agreement", None)
+        folder = self.write(tmp_path / "m", {0: np.zeros((32, 48, 3), np.uint8)})
+        given = "--agreement", f"{root}/val/images", "--intervals", "1", "--machine-labels", folder
+        code, error = failed(capsys, bundle, *given)
+        assert code == 3 and "000000.png: not a one-channel 8-bit PNG" in error
+
     @pytest.mark.parametrize(
         ("number", "labels", "part"),
         [
