@@ -17,10 +17,12 @@ from gsvnet_engine import Segmenter
 from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.cli import main
 from gsvnet_engine.errors import BundleError, InputError, UsageError
-from gsvnet_export import verify
+from gsvnet_export import onnx_graphs, verify
 from gsvnet_export.adapt import report, run, videos, wrap
 from gsvnet_export.adapt.classes import class_list, palette
 from gsvnet_export.adapt.foreign import Foreign, ForeignOptions, inspect_network
+from gsvnet_export.networks import Propagation
+from gsvnet_export.networks.propagation import PropagationConfig
 from gsvnet_export.training import propagation
 from gsvnet_export.training.windows import FEWEST, ClipCache
 from tests.export import foreign_networks
@@ -617,16 +619,34 @@ def test_a_free_network_and_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert f"interval {report.INTERVALS[-1]}" in next(iter(bundle.manifest.accuracy.values()))
 
 
-def test_propagation_is_verified_for_scores_of_any_spread(tmp_path: Path) -> None:
-    """Scores a hundred times as far apart as ours."""
+@pytest.mark.parametrize("factor", [100, 0.001])
+def test_propagation_is_verified_for_scores_of_any_spread(factor: float, tmp_path: Path) -> None:
+    """A fault of a hundredth of the spread is one, however far the scores lie apart."""
     model = network(size=(64, 96), stride=4)
     kernel = model.graph.initializer[0]
-    kernel.CopyFrom(numpy_helper.from_array(onnx.numpy_helper.to_array(kernel) * 100, "kernel"))
+    kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * np.float32(factor), "kernel"))
     (tmp_path / "n.onnx").write_bytes(model.SerializeToString())
     foreign = inspect_network(tmp_path / "n.onnx", OPTIONS)
-    graph = wrap.keyframe_graph(foreign, PLAIN)
-    spread = verify.verify_keyframe(graph, expected(foreign), ((64, 96),), (1,))
-    assert spread > 100
+    keyframe = wrap.keyframe_graph(foreign, PLAIN)
+    spread = verify.verify_keyframe(keyframe, expected(foreign), ((64, 96),), (1,))
+    assert factor < spread < 100 * factor
+    pf = Propagation(PropagationConfig(classes=CLASSES)).eval()
+    graphs = {"keyframe.onnx": keyframe, **onnx_graphs.propagation_graphs(pf, CLASSES)}
+    asked = (expected(foreign), pf, ((64, 96),), (1,), verify.unit_of(spread))
+    verify.verify(graphs, *asked)
+    wrong = graphs["propagate.plain.onnx"].graph
+    fault = np.array([spread / 100, 0, 0, 0, 0], np.float32).reshape(1, CLASSES, 1, 1)
+    wrong.node[-1].output[0] = "before"
+    wrong.initializer.append(numpy_helper.from_array(fault, "fault"))
+    wrong.node.append(helper.make_node("Add", ["before", "fault"], ["propagated"]))
+    with pytest.raises(BundleError, match="step_scores"):
+        verify.verify(graphs, *asked)
+
+
+def test_ties_everywhere_excuse_nothing() -> None:
+    expected_scores = torch.zeros(1, 2, 8, 8)
+    scores = expected_scores + 1
+    assert verify._compare_step(scores, expected_scores, expected_scores)[0] == 1
 
 
 def test_the_sample_network_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

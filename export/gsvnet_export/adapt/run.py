@@ -109,7 +109,7 @@ def adapt(options: AdaptOptions, say: Say) -> Adapted:
 
     say("exporting, verifying, and measuring the agreement with the network on held-out frames")
     graphs = {"keyframe.onnx": keyframe, **onnx_graphs.propagation_graphs(pf, network.classes)}
-    measured = verify.verify(graphs, expected, pf, sizes[:1], batches, unit=max(1.0, spread / 16))
+    measured = verify.verify(graphs, expected, pf, sizes[:1], batches, unit=verify.unit_of(spread))
     sources = _sources(options, cached)
     trained = _write(options, options.work / "draft", graphs, network, sources, None)
 
