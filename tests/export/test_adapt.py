@@ -503,6 +503,20 @@ def test_what_is_not_whole_in_the_cache_is_made_again(tmp_path: Path) -> None:
         assert cache() == whole
 
 
+def test_scores_that_the_cache_cannot_hold_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = network(size=(64, 96))
+    kernel = model.graph.initializer[0]
+    kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * np.float32(1e5), "kernel"))
+    (tmp_path / "their.onnx").write_bytes(model.SerializeToString())
+    (tmp_path / "videos").mkdir()
+    write_clip(tmp_path / "videos/a.mp4")
+    assert adapt(tmp_path) == 3
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: {tmp_path}/their.onnx: its scores lie in -") and "softmax" in error
+
+
 def test_measured_frames_are_shared_out() -> None:
     assert report.spread_evenly([4, 5, 100]) == [0, 5, 100]
     assert sum(report.spread_evenly([10] * 500)) <= 300

@@ -24,7 +24,15 @@ from gsvnet_export import onnx_graphs, verify
 from gsvnet_export.adapt import report, wrap
 from gsvnet_export.adapt.classes import class_list
 from gsvnet_export.adapt.foreign import Foreign, ForeignOptions, inspect_network
-from gsvnet_export.adapt.videos import CacheOptions, Run, cache_runs, find_videos, frames_of, plan_runs
+from gsvnet_export.adapt.videos import (
+    CacheOptions,
+    Run,
+    TooLargeError,
+    cache_runs,
+    find_videos,
+    frames_of,
+    plan_runs,
+)
 from gsvnet_export.adapt.wrap import Normalisation
 from gsvnet_export.bundles import ExportOptions, load_propagation, write_bundle
 from gsvnet_export.cost import graph_cost
@@ -104,7 +112,10 @@ def adapt(options: AdaptOptions, say: Say) -> Adapted:
         draft.plan(*size)
     _settle(options, draft, [video.path.name for video in videos])
     say(f"running the network on the frames of {len(videos)} videos, where that is not done yet")
-    cached = cache_runs(runs, options.work / "cache", draft, segmenter, say)
+    try:
+        cached = cache_runs(runs, options.work / "cache", draft, segmenter, say)
+    except TooLargeError as error:
+        raise InputError(f"{options.network}: {error}") from error
     pf, steps = _trained(options, network, cached, say)
 
     say("exporting, verifying, and measuring the agreement with the network on held-out frames")
