@@ -50,6 +50,7 @@ def expected(foreign: Foreign, normalisation: wrap.Normalisation = PLAIN) -> ver
         {"opset": 22, "stride": 8, "classes": 40},
         {"names": ("frame", "scores")},
         {"names": ("grid", "normalise/factor")},
+        {"branch": True},
     ],
 )
 def test_wrapped_network_gives_what_its_author_sees(
