@@ -32,11 +32,15 @@ def network(
     stride: int = 2,
     classes: int = CLASSES,
     opset: int = 17,
+    domain: str = "",
     kind: int = TensorProto.FLOAT,
     more: Sequence[str] = (),
     names: tuple[str, str] = ("pixels", "result"),
 ) -> ModelProto:
-    """A network as described. more: operators (one in, one out) after the convolution. branch: doubled by an If."""
+    """A network as described. more: operators (one in, one out) after the convolution. branch: doubled by an If.
+
+    domain: of the standard operators, "" or "ai.onnx".
+    """
     x, nodes = names[0], list[NodeProto]()
 
     def add(operator: str, *inputs: str, **attributes: Any) -> None:
@@ -81,8 +85,10 @@ def network(
     if branch:
         given_values = {"always": np.array(True), "two": np.float32(2), "one": np.float32(1)}
         graph.initializer.extend(numpy_helper.from_array(np.array(v), n) for n, v in given_values.items())
+    for node in graph.node:
+        node.domain = domain
     return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8 if opset <= 17 else 10
+        graph, opset_imports=[helper.make_opsetid(domain, opset)], ir_version=8 if opset <= 17 else 10
     )
 
 

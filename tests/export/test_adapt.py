@@ -51,6 +51,7 @@ def expected(foreign: Foreign, normalisation: wrap.Normalisation = PLAIN) -> ver
         {"names": ("frame", "scores")},
         {"names": ("grid", "normalise/factor")},
         {"branch": True},
+        {"domain": "ai.onnx", "opset": 18},
     ],
 )
 def test_wrapped_network_gives_what_its_author_sees(

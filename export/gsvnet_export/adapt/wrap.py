@@ -84,8 +84,6 @@ def keyframe_graph(network: Foreign, normalisation: Normalisation) -> ModelProto
     inner = _prefixed(at_opset_17(network))
     before, weights = _nodes_before(network, normalisation)
     after, floor = _nodes_after(network)
-    for node in inner.graph.node:
-        node.domain = ""
     for node in nodes_of(inner.graph):
         node.doc_string = ""
         node.ClearField("metadata_props")
