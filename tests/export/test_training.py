@@ -1,6 +1,7 @@
 """Training end to end on tiny data: files, resuming, exporting what came out; and that a flow network learns motion."""
 
 import json
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -245,6 +246,29 @@ def test_the_cache_on_a_full_disk_is_one_line(tmp_path: Path) -> None:
     with full_disk(500), pytest.raises(OutputError, match=r"cannot be written \(.*make room, or"):
         windows._kept(tmp_path, "clip", ("scores",), rows)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_was_edited_since_is_cached_anew(tmp_path: Path) -> None:
+    root = write_camvid(tmp_path)
+    checkpoint, network = tmp_path / "checkpoint", torch.nn.Conv2d(3, 5, 1)
+    checkpoint.write_bytes(b"any")
+    (root / "clips").mkdir()
+    write_clip(root / "clips/road.mp4")
+
+    def load() -> Windows:
+        return load_windows(root, checkpoint, network, GEOMETRY, tmp_path / "cache", True)
+
+    load()
+    kept = set((tmp_path / "cache").iterdir())
+    load()
+    assert set((tmp_path / "cache").iterdir()) == kept
+    for path in (root / "camvid/train/labels").iterdir():
+        cv2.imwrite(str(path), np.full((48, 64), 5, np.uint8))
+    stat = (root / "clips/road.mp4").stat()
+    os.utime(root / "clips/road.mp4", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    found = load()
+    assert found.stills is not None and set(np.unique(found.stills[0][2])) <= {5, IGNORE}
+    assert len(list((tmp_path / "cache").glob("road-*.pictures.npy"))) == 2
 
 
 def test_runs_that_share_a_cache_may_fill_it_together(
