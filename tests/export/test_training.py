@@ -271,6 +271,24 @@ def test_what_was_edited_since_is_cached_anew(tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache").glob("road-*.pictures.npy"))) == 2
 
 
+@pytest.mark.parametrize("damaged", [b"", b"junk", None])
+def test_a_cut_file_of_the_cache_is_made_anew(damaged: bytes | None, tmp_path: Path) -> None:
+    def rows() -> Iterator[tuple[np.ndarray]]:
+        yield (np.arange(300),)
+
+    windows._kept(tmp_path, "clip", ("scores",), rows)
+    path = tmp_path / "clip.scores.npy"
+    path.write_bytes(path.read_bytes()[:-100] if damaged is None else damaged)
+    (kept,) = windows._kept(tmp_path, "clip", ("scores",), rows)
+    assert kept.tolist() == [list(range(300))]
+
+
+def test_damaged_settings_of_a_run_are_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"kind": ')
+    with pytest.raises(InputError, match=r"config\.json: cannot be read \(.*another folder"):
+        learn_a_line(tmp_path, resume=True)
+
+
 def test_runs_that_share_a_cache_may_fill_it_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

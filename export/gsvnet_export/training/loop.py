@@ -155,7 +155,13 @@ def _check_settings(stored: Path, config: dict[str, Any], resume: bool) -> None:
         return
     if not resume:
         raise UsageError(f"{stored.parent}: holds a run already; go on with --resume, or name another folder")
-    if json.loads(stored.read_text()) != json.loads(json.dumps(config)):
+    try:
+        begun = json.loads(stored.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{stored}: cannot be read ({error}); restore it, or train anew in another folder"
+        ) from error
+    if begun != json.loads(json.dumps(config)):
         raise UsageError(
             f"{stored.parent}: was begun with other settings ({stored}); repeat those, or name another folder"
         )

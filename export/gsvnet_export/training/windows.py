@@ -73,16 +73,26 @@ def cache_clip(clip: Path, folder: Path, teacher: Teacher, geometry: Geometry, k
 def _kept(
     folder: Path, stem: str, parts: Sequence[str], rows: Callable[[], Iterator[tuple[NDArray[Any], ...]]]
 ) -> list[NDArray[Any]]:
-    """What `rows` yields, stacked by column into files of `folder`, each mapped; made where a file is missing."""
+    """What `rows` yields, stacked by column into files of `folder`, each mapped; made where one is missing or cut."""
     paths = [folder / f"{stem}.{part}.npy" for part in parts]
-    if not all(path.exists() for path in paths):
+    kept = _mapped(paths)
+    if kept is None:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         for path, column in zip(paths, zip(*rows(), strict=True), strict=True):
             stacked = np.stack(column)
             with whole(path) as file:
                 np.save(file, stacked)
-    return [np.load(path, mmap_mode="r") for path in paths]
+        kept = [np.load(path, mmap_mode="r") for path in paths]
+    return kept
+
+
+def _mapped(paths: list[Path]) -> list[NDArray[Any]] | None:
+    """The arrays, None where one cannot be read."""
+    try:
+        return [np.load(path, mmap_mode="r") for path in paths]
+    except (OSError, ValueError, EOFError):
+        return None
 
 
 def _filmed(clip: Path, geometry: Geometry) -> Iterator[tuple[NDArray[Any], ...]]:
