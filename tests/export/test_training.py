@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -209,6 +210,36 @@ def test_the_record_of_a_resumed_run_is_that_of_a_whole_one(tmp_path: Path) -> N
     assert seconds == sorted(seconds)
     for row, expected in zip(rows, measurements(tmp_path / "whole"), strict=True):
         assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+
+
+def test_an_interruption_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of a step, whose weights are half changed at that moment."""
+    learn_a_line(tmp_path / "whole")
+    follow, calls = loop._follow, 0
+
+    def follow_and_interrupt(*arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 30:
+            signal.raise_signal(signal.SIGINT)
+        follow(*arguments)
+
+    said: list[str] = []
+    monkeypatch.setattr(loop, "_follow", follow_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        learn_a_line(tmp_path / "parts", say=said.append)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert said == [f"{tmp_path / 'parts'}: 30 of 100 steps are done and saved; --resume goes on from there"]
+    _, config = loop.load_checkpoint(tmp_path / "parts/checkpoint.safetensors")
+    assert config["steps_done"] == 30
+    learn_a_line(tmp_path / "parts", resume=True)
+    assert calls == 100
+    expected, _ = loop.load_checkpoint(tmp_path / "whole/checkpoint.safetensors")
+    for name, value in loop.load_checkpoint(tmp_path / "parts/checkpoint.safetensors")[0].items():
+        torch.testing.assert_close(value, expected[name])
+    rows = measurements(tmp_path / "parts")
+    for row, whole in zip(rows, measurements(tmp_path / "whole"), strict=True):
+        assert row["step"] == whole["step"] and row["loss"] == pytest.approx(whole["loss"], rel=1e-5)
 
 
 @contextmanager
