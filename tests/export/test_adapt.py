@@ -16,7 +16,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from gsvnet_engine import Segmenter
 from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.cli import main
-from gsvnet_engine.errors import BundleError, InputError, UsageError
+from gsvnet_engine.errors import BundleError, InputError, OutputError, UsageError
 from gsvnet_export import onnx_graphs, verify
 from gsvnet_export.adapt import report, run, videos, wrap
 from gsvnet_export.adapt.classes import class_list, palette
@@ -28,6 +28,7 @@ from gsvnet_export.training.windows import FEWEST, ClipCache
 from tests.export import foreign_networks
 from tests.export.datasets import write_camvid, write_clip
 from tests.export.foreign_networks import CLASSES, network, write
+from tests.export.test_training import full_disk
 from tests.media import write_corrupt, write_size_change
 
 OPTIONS = ForeignOptions()
@@ -389,6 +390,34 @@ def test_settings_are_written_after_all_checks(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     write_clip(tmp_path / "videos/a.mp4")
     assert adapt(tmp_path, "--cache-gb", "0.001", "--short-side", "720") == 3
+    assert not (tmp_path / "bundle.work/run.json").exists()
+
+
+def test_settings_and_report_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    for name in ("run.json", "report.json"):
+        run._write_json(tmp_path / name, {"steps": 4})
+        before = (tmp_path / name).read_bytes()
+        with full_disk(100), pytest.raises(OutputError, match=r"cannot be written \(.*make room"):
+            run._write_json(tmp_path / name, {"videos": ["a.mp4"] * 100})
+        assert (tmp_path / name).read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_full_disk_when_the_run_is_settled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "their.onnx", size=(64, 96))
+    (tmp_path / "videos").mkdir()
+    write_clip(tmp_path / "videos/a.mp4")
+    settle = run._settle
+
+    def settle_without_room(*arguments: Any) -> None:
+        with full_disk(10):
+            settle(*arguments)
+
+    monkeypatch.setattr(run, "_settle", settle_without_room)
+    assert adapt(tmp_path) == 5
+    assert "cannot be written" in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "bundle.work/run.json").exists()
 
 
