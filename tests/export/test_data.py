@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gsvnet_engine.errors import InputError, UsageError
+from gsvnet_engine.evaluation.cityscapes import train_ids
 from gsvnet_export.data import camvid, cityscapes, clips
 from gsvnet_export.data.datasets import load_labelled
 from gsvnet_export.data.stills import IGNORE, class_frequencies
@@ -68,6 +69,15 @@ class TestCityscapes:
         shares = class_frequencies(data.train, 19)
         assert shares.sum() == pytest.approx(1)
         assert shares[cityscapes.CLASSES.index("sky")] == pytest.approx(12 / 29)
+
+    def test_train_ids_alone_will_do(self, tmp_path: Path) -> None:
+        root = write_cityscapes(tmp_path)
+        expected = cityscapes.load(root, "train")[0][1]
+        for path in (root / "gtFine").rglob("*_labelIds.png"):
+            ids = train_ids(path)
+            path.unlink()
+            cv2.imwrite(str(path).replace("_labelIds", "_labelTrainIds"), ids)
+        np.testing.assert_array_equal(cityscapes.load(root, "train")[0][1], expected)
 
     def test_unknown_id_missing_labels_and_layout(self, tmp_path: Path) -> None:
         root = write_cityscapes(tmp_path / "a")
