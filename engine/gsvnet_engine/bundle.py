@@ -238,6 +238,16 @@ def read_manifest(path: Path) -> Manifest:
     )
 
 
+def check_stated(key: str, value: Any, where: str) -> None:
+    """BundleError, naming `where`, unless a manifest may hold `value` as its "accuracy" or "familiarity"."""
+    stated = _Reader(where, value, mend="measure it again")
+    stated.mapping()
+    if key == "accuracy":
+        _interval_accuracy(stated)
+    else:
+        _familiarity(stated)
+
+
 def _classes(top: "_Reader") -> tuple[ClassInfo, ...]:
     classes = tuple(
         ClassInfo(item.text("name"), _three(item.integers("color", 3, 0, 255)))
@@ -329,11 +339,12 @@ def _graphs(graphs: "_Reader") -> Mapping[str, str]:
 class _Reader:
     """Typed access to one JSON value.
 
-    `where` is the file and the keys that led to it: each failure starts with it.
+    `where` is the file and the keys that led to it: each failure starts with it. `mend`: what helps where a key lacks.
     """
 
     where: str
     value: Any
+    mend: str = "export the bundle again"
 
     def fail(self, key: str | None, problem: str) -> NoReturn:
         raise BundleError(f"{self.where}{'' if key is None else f': {key}'}: {problem}")
@@ -343,8 +354,11 @@ class _Reader:
             self.fail(None, f"must be an object {{...}}, not {_shown(self.value)}")
         return self.value
 
+    def _inner(self, place: str, value: Any) -> "_Reader":
+        return _Reader(self.where + place, value, self.mend)
+
     def object(self, key: str) -> "_Reader":
-        inner = _Reader(f"{self.where}: {key}", self._get(key))
+        inner = self._inner(f": {key}", self._get(key))
         inner.mapping()
         return inner
 
@@ -352,10 +366,10 @@ class _Reader:
         values = self._get(key)
         if not isinstance(values, list) or not fewest <= len(values) <= most:
             self.fail(key, f"must be a list of {fewest} to {most} entries, not {_shown(values)}")
-        return [_Reader(f"{self.where}: {key}[{i}]", value) for i, value in enumerate(values)]
+        return [self._inner(f": {key}[{i}]", value) for i, value in enumerate(values)]
 
     def text(self, key: str) -> str:
-        return _Reader(f"{self.where}: {key}", self._get(key)).whole_text()
+        return self._inner(f": {key}", self._get(key)).whole_text()
 
     def whole_text(self) -> str:
         text = self.value
@@ -379,7 +393,7 @@ class _Reader:
         return tuple(self._whole(key, value, least, most) for value in values)
 
     def number(self, key: str, least: float, most: float) -> float:
-        return _Reader(f"{self.where}: {key}", self._get(key)).only_number(least, most)
+        return self._inner(f": {key}", self._get(key)).only_number(least, most)
 
     def only_number(self, least: float, most: float) -> float:
         if type(self.value) not in (int, float) or not least <= self.value <= most:
@@ -407,7 +421,7 @@ class _Reader:
 
     def _get(self, key: str) -> Any:
         if key not in self.mapping():
-            self.fail(None, f"lacks {key!r}; export the bundle again")
+            self.fail(None, f"lacks {key!r}; {self.mend}")
         return self.value[key]
 
 

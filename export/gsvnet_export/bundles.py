@@ -174,8 +174,8 @@ def _cost(
 def _write(folder: Path, payload: dict[str, bytes], manifest: dict[str, Any]) -> Bundle:
     """Write to a folder beside the target, open it as the engine will, then move the files over."""
     with writing(folder, "-o"):
-        folder.mkdir(parents=True, exist_ok=True)
         target = folder.resolve()  # "." and ".." have no name of their own
+        target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
             staged = Path(temporary) / target.name
             staged.mkdir()
@@ -183,6 +183,7 @@ def _write(folder: Path, payload: dict[str, bytes], manifest: dict[str, Any]) ->
                 (staged / name).write_bytes(data)
             (staged / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
             Bundle.open(staged)
+            folder.mkdir(exist_ok=True)
             for path in staged.iterdir():
                 shutil.move(path, folder / path.name)
     return Bundle.open(folder)

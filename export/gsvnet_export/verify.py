@@ -1,7 +1,7 @@
 """Is an exported bundle the network that was trained? torch against ONNX Runtime, before anything is written.
 
 The keyframe network may be anything that gives the expected scores: a torch module, or somebody's ONNX graph as its
-author runs it (gsvnet_export.adapt). Such scores have a range of their own, and bounds can be widened in proportion.
+author runs it (gsvnet_export.adapt). Such scores have a range of their own, and bounds are scaled in proportion.
 
 The bounds are the engine's own for a backend against ONNX Runtime float32: each step alone, from the same inputs, flow
 and warped scores within 1e-3; scores within 1e-3 on 99.9 % of an interval's cells, and every other cell within 16 cells
@@ -30,6 +30,8 @@ CELLS_WITHIN = 0.999
 REACH = 16  # cells that a flipped tie can touch
 PIXELS_DIFFERENT = 5e-4
 INTERVAL = 5
+_OUR_SPREAD = 16.0  # of the scores that the bounds were made for
+_FINEST_UNIT = 1e-3  # below, float32's own rounding inside PF would be out of bounds
 
 Array = NDArray[Any]
 Keyframe = Callable[
@@ -79,7 +81,7 @@ def verify(
 ) -> Measured:
     """Compare `graphs` with what is expected at keyframe sizes H', W'; BundleError where a bound is broken.
 
-    `unit`: scores are compared after division by it, for networks whose scores lie further apart than ours.
+    `unit`: scores are compared after division by it, for networks whose scores do not lie as far apart as ours.
     """
     sessions = Sessions(graphs)
     worst = Measured()
@@ -105,6 +107,11 @@ def verify(
             f"export: the graphs differ from the trained network: {', '.join(faults)}; nothing was written"
         )
     return worst
+
+
+def unit_of(spread: float) -> float:
+    """The `unit` of a network whose scores lie within `spread`."""
+    return max(_FINEST_UNIT, spread / _OUR_SPREAD)
 
 
 def verify_keyframe(
@@ -175,13 +182,18 @@ def _compare_warp(got: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor], u
 
 
 def _compare_step(scores: Tensor, expected: Tensor, warped: Tensor) -> tuple[float, float]:
-    """(largest difference where no near tie excuses one, share of the cells that differ beyond the tolerance)."""
-    beyond = ~((scores - expected).abs().amax(1, keepdim=True) <= TOLERANCE)  # NaN counts as beyond
+    """(largest difference where no near tie excuses one, share of the cells that differ beyond the tolerance).
+
+    Where ties would excuse every cell none is excused: nothing would have been compared.
+    """
+    if not (scores.isfinite().all() and expected.isfinite().all()):
+        return float("inf"), 1.0
+    apart = (scores - expected).abs().amax(1, keepdim=True)
     best = warped.topk(2, dim=1).values
     tie = (best[:, :1] - best[:, 1:] < TOLERANCE).float()
     excused = F.max_pool2d(tie, 2 * REACH + 1, 1, REACH) > 0
-    unexcused = (scores - expected).abs().amax(1, keepdim=True)[~excused]
-    return float(unexcused.max()) if unexcused.numel() else 0.0, float(beyond.float().mean())
+    compared = apart if excused.all() else apart[~excused]
+    return float(compared.max()), float((apart > TOLERANCE).float().mean())
 
 
 def _distance(a: Tensor, b: Tensor) -> float:

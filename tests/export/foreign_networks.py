@@ -28,14 +28,19 @@ def network(
     channels: Dimension = 3,
     softmax: bool = False,
     argmax: bool = False,
+    branch: bool = False,
     stride: int = 2,
     classes: int = CLASSES,
     opset: int = 17,
+    domain: str = "",
     kind: int = TensorProto.FLOAT,
     more: Sequence[str] = (),
     names: tuple[str, str] = ("pixels", "result"),
 ) -> ModelProto:
-    """A network as described. more: operators (one in, one out) after the convolution."""
+    """A network as described. more: operators (one in, one out) after the convolution. branch: doubled by an If.
+
+    domain: of the standard operators, "" or "ai.onnx".
+    """
     x, nodes = names[0], list[NodeProto]()
 
     def add(operator: str, *inputs: str, **attributes: Any) -> None:
@@ -51,6 +56,16 @@ def network(
     add("Conv", "kernel", pads=[1, 1, 1, 1], strides=[stride, stride])
     for operator in more:
         add(operator)
+    if branch:
+        ways = ((name, helper.make_node("Mul", [x, name], [name + "_way"])) for name in ("two", "one"))
+        then, other = (
+            helper.make_graph(
+                [n], name, [], [helper.make_tensor_value_info(n.output[0], TensorProto.FLOAT, None)]
+            )
+            for name, n in ways
+        )
+        nodes.append(helper.make_node("If", ["always"], ["chosen"], then_branch=then, else_branch=other))
+        x = "chosen"
     if softmax:
         add("Softmax", axis=1)
     if argmax:
@@ -67,8 +82,13 @@ def network(
         [helper.make_tensor_value_info(names[1], given, [None] * (3 if argmax else 4))],
         [numpy_helper.from_array(kernel(classes), "kernel")],
     )
+    if branch:
+        given_values = {"always": np.array(True), "two": np.float32(2), "one": np.float32(1)}
+        graph.initializer.extend(numpy_helper.from_array(np.array(v), n) for n, v in given_values.items())
+    for node in graph.node:
+        node.domain = domain
     return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8 if opset <= 17 else 10
+        graph, opset_imports=[helper.make_opsetid(domain, opset)], ir_version=8 if opset <= 17 else 10
     )
 
 

@@ -16,16 +16,19 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from gsvnet_engine import Segmenter
 from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.cli import main
-from gsvnet_engine.errors import BundleError, InputError, UsageError
-from gsvnet_export import verify
+from gsvnet_engine.errors import BundleError, InputError, OutputError, UsageError
+from gsvnet_export import onnx_graphs, verify
 from gsvnet_export.adapt import report, run, videos, wrap
 from gsvnet_export.adapt.classes import class_list, palette
 from gsvnet_export.adapt.foreign import Foreign, ForeignOptions, inspect_network
+from gsvnet_export.networks import Propagation
+from gsvnet_export.networks.propagation import PropagationConfig
 from gsvnet_export.training import propagation
 from gsvnet_export.training.windows import FEWEST, ClipCache
 from tests.export import foreign_networks
 from tests.export.datasets import write_camvid, write_clip
 from tests.export.foreign_networks import CLASSES, network, write
+from tests.export.test_training import full_disk
 from tests.media import write_corrupt, write_size_change
 
 OPTIONS = ForeignOptions()
@@ -48,6 +51,8 @@ def expected(foreign: Foreign, normalisation: wrap.Normalisation = PLAIN) -> ver
         {"opset": 22, "stride": 8, "classes": 40},
         {"names": ("frame", "scores")},
         {"names": ("grid", "normalise/factor")},
+        {"branch": True},
+        {"domain": "ai.onnx", "opset": 18},
     ],
 )
 def test_wrapped_network_gives_what_its_author_sees(
@@ -388,6 +393,34 @@ def test_settings_are_written_after_all_checks(tmp_path: Path) -> None:
     assert not (tmp_path / "bundle.work/run.json").exists()
 
 
+def test_settings_and_report_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    for name in ("run.json", "report.json"):
+        run._write_json(tmp_path / name, {"steps": 4})
+        before = (tmp_path / name).read_bytes()
+        with full_disk(100), pytest.raises(OutputError, match=r"cannot be written \(.*make room"):
+            run._write_json(tmp_path / name, {"videos": ["a.mp4"] * 100})
+        assert (tmp_path / name).read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_full_disk_when_the_run_is_settled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "their.onnx", size=(64, 96))
+    (tmp_path / "videos").mkdir()
+    write_clip(tmp_path / "videos/a.mp4")
+    settle = run._settle
+
+    def settle_without_room(*arguments: Any) -> None:
+        with full_disk(10):
+            settle(*arguments)
+
+    monkeypatch.setattr(run, "_settle", settle_without_room)
+    assert adapt(tmp_path) == 5
+    assert "cannot be written" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "bundle.work/run.json").exists()
+
+
 def test_a_folder_where_the_settings_should_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bundle.work/run.json").mkdir(parents=True)
     assert adapt(tmp_path, "--force") == 5
@@ -499,6 +532,20 @@ def test_what_is_not_whole_in_the_cache_is_made_again(tmp_path: Path) -> None:
         if damaged is not None:
             path.write_bytes(damaged)
         assert cache() == whole
+
+
+def test_scores_that_the_cache_cannot_hold_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = network(size=(64, 96))
+    kernel = model.graph.initializer[0]
+    kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * np.float32(1e5), "kernel"))
+    (tmp_path / "their.onnx").write_bytes(model.SerializeToString())
+    (tmp_path / "videos").mkdir()
+    write_clip(tmp_path / "videos/a.mp4")
+    assert adapt(tmp_path) == 3
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: {tmp_path}/their.onnx: its scores lie in -") and "softmax" in error
 
 
 def test_measured_frames_are_shared_out() -> None:
@@ -617,16 +664,34 @@ def test_a_free_network_and_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert f"interval {report.INTERVALS[-1]}" in next(iter(bundle.manifest.accuracy.values()))
 
 
-def test_propagation_is_verified_for_scores_of_any_spread(tmp_path: Path) -> None:
-    """Scores a hundred times as far apart as ours."""
+@pytest.mark.parametrize("factor", [100, 0.001])
+def test_propagation_is_verified_for_scores_of_any_spread(factor: float, tmp_path: Path) -> None:
+    """A fault of a hundredth of the spread is one, however far the scores lie apart."""
     model = network(size=(64, 96), stride=4)
     kernel = model.graph.initializer[0]
-    kernel.CopyFrom(numpy_helper.from_array(onnx.numpy_helper.to_array(kernel) * 100, "kernel"))
+    kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * np.float32(factor), "kernel"))
     (tmp_path / "n.onnx").write_bytes(model.SerializeToString())
     foreign = inspect_network(tmp_path / "n.onnx", OPTIONS)
-    graph = wrap.keyframe_graph(foreign, PLAIN)
-    spread = verify.verify_keyframe(graph, expected(foreign), ((64, 96),), (1,))
-    assert spread > 100
+    keyframe = wrap.keyframe_graph(foreign, PLAIN)
+    spread = verify.verify_keyframe(keyframe, expected(foreign), ((64, 96),), (1,))
+    assert factor < spread < 100 * factor
+    pf = Propagation(PropagationConfig(classes=CLASSES)).eval()
+    graphs = {"keyframe.onnx": keyframe, **onnx_graphs.propagation_graphs(pf, CLASSES)}
+    asked = (expected(foreign), pf, ((64, 96),), (1,), verify.unit_of(spread))
+    verify.verify(graphs, *asked)
+    wrong = graphs["propagate.plain.onnx"].graph
+    fault = np.array([spread / 100, 0, 0, 0, 0], np.float32).reshape(1, CLASSES, 1, 1)
+    wrong.node[-1].output[0] = "before"
+    wrong.initializer.append(numpy_helper.from_array(fault, "fault"))
+    wrong.node.append(helper.make_node("Add", ["before", "fault"], ["propagated"]))
+    with pytest.raises(BundleError, match="step_scores"):
+        verify.verify(graphs, *asked)
+
+
+def test_ties_everywhere_excuse_nothing() -> None:
+    expected_scores = torch.zeros(1, 2, 8, 8)
+    scores = expected_scores + 1
+    assert verify._compare_step(scores, expected_scores, expected_scores)[0] == 1
 
 
 def test_the_sample_network_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

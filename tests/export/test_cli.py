@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from gsvnet_engine.cli import main
+from gsvnet_engine.errors import BundleError
+from gsvnet_engine.geometry import Geometry, Scaled
 from gsvnet_export import bundles, precision
 from tests.export.datasets import write_camvid, write_clip
 
@@ -63,6 +65,39 @@ def test_from_data_to_bundle(root: Path, tmp_path: Path, capsys: pytest.CaptureF
         assert main([*lower, "--data", str(root), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["precision"] == "fp16" and report["conversion"]["held_out"]["agreement"] > 90
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "text"),
+    [
+        ("--accuracy", "[]", "must be an object {...}, not []"),
+        ("--accuracy", "NaN", "not a JSON file that can be read (NaN is not a JSON number)"),
+        ("--accuracy", '{"intervals": {}}', "intervals: lacks 'average_miou'; measure it again"),
+        ("--accuracy", '{"intervals": {"average_miou": {"1": 200}}}', "must be a number in 0..100, not 200"),
+        ("--familiarity", "[]", "is not what `evaluate --familiarity"),
+        ("--familiarity", '{"familiarity": [{"manifest": []}]}', "must be an object {...}, not []"),
+        ("--familiarity", '{"familiarity": [{"manifest": {}}]}', "lacks 'statistic'; measure it again"),
+    ],
+)
+def test_what_the_manifest_cannot_hold_is_found_before_any_work(
+    option: str, content: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "stated.json"
+    path.write_text(content)
+    target = tmp_path / "parent/bundle"
+    arguments = ["--keyframe", "a", "--propagation", "b", "-o", str(target), option, str(path)]
+    assert main(["export", *arguments]) == 3
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {path}: ") and text in error and error.count("\n") == 1
+    assert not target.parent.exists()
+
+
+def test_a_bundle_that_does_not_open_leaves_no_folder(tmp_path: Path) -> None:
+    sizes = Geometry(working="source", keyframe=Scaled((3, 4), 32))
+    options = bundles.ExportOptions(name="", geometry=sizes, license="CC0-1.0")
+    with pytest.raises(BundleError, match="name"):
+        bundles.write_bundle(tmp_path / "bundle", {}, [], [], None, options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_camvids_stills_are_for_networks_of_its_classes(

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from gsvnet_engine.errors import InputError, UsageError
+from gsvnet_engine.evaluation.cityscapes import train_ids
 from gsvnet_export.data import camvid, cityscapes, clips
 from gsvnet_export.data.datasets import load_labelled
 from gsvnet_export.data.stills import IGNORE, class_frequencies
 from tests.export.datasets import write_camvid, write_cityscapes, write_clip
+from tests.media import write_audio_only
 
 
 class TestCamVid:
@@ -68,6 +70,15 @@ class TestCityscapes:
         assert shares.sum() == pytest.approx(1)
         assert shares[cityscapes.CLASSES.index("sky")] == pytest.approx(12 / 29)
 
+    def test_train_ids_alone_will_do(self, tmp_path: Path) -> None:
+        root = write_cityscapes(tmp_path)
+        expected = cityscapes.load(root, "train")[0][1]
+        for path in (root / "gtFine").rglob("*_labelIds.png"):
+            ids = train_ids(path)
+            path.unlink()
+            cv2.imwrite(str(path).replace("_labelIds", "_labelTrainIds"), ids)
+        np.testing.assert_array_equal(cityscapes.load(root, "train")[0][1], expected)
+
     def test_unknown_id_missing_labels_and_layout(self, tmp_path: Path) -> None:
         root = write_cityscapes(tmp_path / "a")
         path = root / "gtFine/train/aachen/aachen_000000_000019_gtFine_labelIds.png"
@@ -95,6 +106,21 @@ class TestClips:
         image, labels = stills[0]
         assert stills.names == ["road/3"] and image.shape == (32, 48, 3) and labels.shape == (32, 48)
         assert image[16, 12].min() > 150 > image[16, 2].max()  # the square stands at 16..36 of 96 in frame 3
+
+    def test_what_cannot_be_read_is_named(self, tmp_path: Path) -> None:
+        write_clip(tmp_path / "road.mp4")
+        (tmp_path / "labels/road").mkdir(parents=True)
+        for name in ("000003", "overlay"):
+            cv2.imwrite(str(tmp_path / f"labels/road/{name}.png"), np.full((64, 96), 8, np.uint8))
+        with pytest.raises(InputError, match=r"road/overlay\.png: is not named by a frame's index"):
+            clips.machine_labelled(tmp_path, tmp_path / "labels", short_side=32)
+        (tmp_path / "labels/road/overlay.png").unlink()
+        (tmp_path / "road.mp4").write_bytes(b"no video")
+        with pytest.raises(InputError, match=r"road\.mp4: cannot be decoded \(Invalid data"):
+            clips.machine_labelled(tmp_path, tmp_path / "labels", short_side=32)
+        write_audio_only(tmp_path / "road.mp4")
+        with pytest.raises(InputError, match=r"road\.mp4: cannot be decoded \(it holds no video"):
+            clips.machine_labelled(tmp_path, tmp_path / "labels", short_side=32)
 
     def test_nothing_left(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="held out always"):

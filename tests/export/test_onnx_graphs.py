@@ -122,6 +122,15 @@ def test_verification_catches_a_changed_weight(
         verify.verify(graphs | {graph: changed}, *networks, frame_sizes=((72, 104),))
 
 
+def test_verification_catches_a_score_that_is_no_number() -> None:
+    expected = torch.zeros(1, 3, 40, 40)
+    expected[:, 0] = 1
+    scores = expected.clone()
+    scores[0, 1, 20, 20] = torch.nan
+    unexcused, _ = verify._compare_step(scores, expected, expected)
+    assert verify.Measured().worst(verify.Measured(step_scores=unexcused)).step_scores == float("inf")
+
+
 @pytest.mark.parametrize(
     "variant",
     [

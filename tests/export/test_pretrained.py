@@ -155,7 +155,8 @@ def test_missing_and_damaged_files(tmp_path: Path) -> None:
     model = build_keyframe("swiftnet", "resnet18", 5)
     with pytest.raises(InputError, match="no such file"):
         initialise(model, "resnet18", tmp_path / "nothing.pth")
-    damaged = tmp_path / "damaged.pth"
-    damaged.write_bytes(b"not a checkpoint")
-    with pytest.raises(InputError, match="not a file of weights"):
-        initialise(model, "resnet18", damaged)
+    for name in ("damaged.pth", "damaged.safetensors"):
+        for content in (b"not a checkpoint", b"hello world", b"", b"0" * 3000):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(InputError, match=rf"{name}: not a file of weights"):
+                initialise(model, "resnet18", tmp_path / name)

@@ -1,7 +1,9 @@
 """Training end to end on tiny data: files, resuming, exporting what came out; and that a flow network learns motion."""
 
 import json
+import os
 import resource
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -210,6 +212,36 @@ def test_the_record_of_a_resumed_run_is_that_of_a_whole_one(tmp_path: Path) -> N
         assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
+def test_an_interruption_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of a step, whose weights are half changed at that moment."""
+    learn_a_line(tmp_path / "whole")
+    follow, calls = loop._follow, 0
+
+    def follow_and_interrupt(*arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 30:
+            signal.raise_signal(signal.SIGINT)
+        follow(*arguments)
+
+    said: list[str] = []
+    monkeypatch.setattr(loop, "_follow", follow_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        learn_a_line(tmp_path / "parts", say=said.append)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert said == [f"{tmp_path / 'parts'}: 30 of 100 steps are done and saved; --resume goes on from there"]
+    _, config = loop.load_checkpoint(tmp_path / "parts/checkpoint.safetensors")
+    assert config["steps_done"] == 30
+    learn_a_line(tmp_path / "parts", resume=True)
+    assert calls == 100
+    expected, _ = loop.load_checkpoint(tmp_path / "whole/checkpoint.safetensors")
+    for name, value in loop.load_checkpoint(tmp_path / "parts/checkpoint.safetensors")[0].items():
+        torch.testing.assert_close(value, expected[name])
+    rows = measurements(tmp_path / "parts")
+    for row, whole in zip(rows, measurements(tmp_path / "whole"), strict=True):
+        assert row["step"] == whole["step"] and row["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+
+
 @contextmanager
 def full_disk(room: int) -> Iterator[None]:
     """No file can be made longer than `room` bytes."""
@@ -245,6 +277,47 @@ def test_the_cache_on_a_full_disk_is_one_line(tmp_path: Path) -> None:
     with full_disk(500), pytest.raises(OutputError, match=r"cannot be written \(.*make room, or"):
         windows._kept(tmp_path, "clip", ("scores",), rows)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_was_edited_since_is_cached_anew(tmp_path: Path) -> None:
+    root = write_camvid(tmp_path)
+    checkpoint, network = tmp_path / "checkpoint", torch.nn.Conv2d(3, 5, 1)
+    checkpoint.write_bytes(b"any")
+    (root / "clips").mkdir()
+    write_clip(root / "clips/road.mp4")
+
+    def load() -> Windows:
+        return load_windows(root, checkpoint, network, GEOMETRY, tmp_path / "cache", True)
+
+    load()
+    kept = set((tmp_path / "cache").iterdir())
+    load()
+    assert set((tmp_path / "cache").iterdir()) == kept
+    for path in (root / "camvid/train/labels").iterdir():
+        cv2.imwrite(str(path), np.full((48, 64), 5, np.uint8))
+    stat = (root / "clips/road.mp4").stat()
+    os.utime(root / "clips/road.mp4", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    found = load()
+    assert found.stills is not None and set(np.unique(found.stills[0][2])) <= {5, IGNORE}
+    assert len(list((tmp_path / "cache").glob("road-*.pictures.npy"))) == 2
+
+
+@pytest.mark.parametrize("damaged", [b"", b"junk", None])
+def test_a_cut_file_of_the_cache_is_made_anew(damaged: bytes | None, tmp_path: Path) -> None:
+    def rows() -> Iterator[tuple[np.ndarray]]:
+        yield (np.arange(300),)
+
+    windows._kept(tmp_path, "clip", ("scores",), rows)
+    path = tmp_path / "clip.scores.npy"
+    path.write_bytes(path.read_bytes()[:-100] if damaged is None else damaged)
+    (kept,) = windows._kept(tmp_path, "clip", ("scores",), rows)
+    assert kept.tolist() == [list(range(300))]
+
+
+def test_damaged_settings_of_a_run_are_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"kind": ')
+    with pytest.raises(InputError, match=r"config\.json: cannot be read \(.*another folder"):
+        learn_a_line(tmp_path, resume=True)
 
 
 def test_runs_that_share_a_cache_may_fill_it_together(

@@ -217,9 +217,14 @@ def first_frame_s(
     }
     started = perf_counter()
     command = [sys.executable, "-c", _FIRST_FRAME, json.dumps(job)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+    # In a session of its own: Ctrl-C reaches this process alone, which then ends it.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as other:
         assert other.stdout is not None
-        answer = other.stdout.readline()
+        try:
+            answer = other.stdout.readline()
+        except BaseException:
+            other.kill()
+            raise
         elapsed = perf_counter() - started
     if answer.strip() != "segmented":
         raise BackendError("the process that should time the first frame failed; `run` on the clip says why")

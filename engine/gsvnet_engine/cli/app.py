@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any, TextIO
 
 import typer
+from typer.core import TyperGroup
 
 from gsvnet_engine import __version__
 from gsvnet_engine.errors import EXIT_INTERRUPTED, BackendError, GsvnetError, OutputError, UsageError
@@ -66,9 +67,20 @@ def _run(arguments: Sequence[str], *, debug: bool, as_json: bool) -> int:
         return _report(message, exit_code, as_json=as_json)
 
 
+class _Verbs(TyperGroup):
+    """typer would make an exit code of Ctrl-C, as of a verb that has said so itself; an Abort it leaves alone."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise typer.Abort from error
+
+
 def build_app() -> typer.Typer:
     """The typer application with every verb that is installed."""
     app = typer.Typer(
+        cls=_Verbs,
         help="Real-time semantic segmentation of video: an image network on keyframes, propagation between.",
         epilog=_EXIT_CODES,
         add_completion=False,

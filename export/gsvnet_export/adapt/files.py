@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 from onnx.inliner import inline_local_functions
 
 from gsvnet_engine.backends.base import one_line, translated
 from gsvnet_engine.errors import InputError
 
 _LARGEST = 2**31 - 1  # bytes of a protobuf message
-_STANDARD = ("", "ai.onnx")
+_STANDARD = ("", "ai.onnx")  # two names of one domain
 
 
 def read_model(path: Path) -> ModelProto:
@@ -36,6 +36,7 @@ def read_model(path: Path) -> ModelProto:
         raise InputError(f"{path}: is not an ONNX file, or is cut short ({one_line(error)})") from error
     if not model.graph.node or not model.opset_import:
         raise InputError(f"{path}: is not an ONNX file, or is cut short (it holds no graph)")
+    _name_domain(model)
     _embed_weights(path, model)
     _check_operators(path, model)
     with translated(InputError, f"{path}: is not a valid ONNX graph; export it again"):
@@ -45,12 +46,26 @@ def read_model(path: Path) -> ModelProto:
     return model
 
 
+def _name_domain(model: ModelProto) -> None:
+    """Leave standard operators the one name that every tool knows, in place."""
+    for owner in (model, *model.functions):
+        versions = [entry.version for entry in owner.opset_import if entry.domain in _STANDARD]
+        others = [entry for entry in owner.opset_import if entry.domain not in _STANDARD]
+        del owner.opset_import[:]
+        owner.opset_import.extend(others)
+        if versions:
+            owner.opset_import.add(domain="", version=max(versions))
+        for node in nodes_of(owner.graph if isinstance(owner, ModelProto) else owner):
+            if node.domain in _STANDARD:
+                node.domain = ""
+
+
 def opset_of(model: ModelProto) -> int:
     """The version of the standard operators that the model uses."""
     return max(int(entry.version) for entry in model.opset_import if entry.domain in _STANDARD)
 
 
-def nodes_of(graph: GraphProto) -> Iterator[NodeProto]:
+def nodes_of(graph: GraphProto | FunctionProto) -> Iterator[NodeProto]:
     """Every node, those of branches and loop bodies too."""
     for node in graph.node:
         yield node

@@ -24,12 +24,20 @@ from gsvnet_export import onnx_graphs, verify
 from gsvnet_export.adapt import report, wrap
 from gsvnet_export.adapt.classes import class_list
 from gsvnet_export.adapt.foreign import Foreign, ForeignOptions, inspect_network
-from gsvnet_export.adapt.videos import CacheOptions, Run, cache_runs, find_videos, frames_of, plan_runs
+from gsvnet_export.adapt.videos import (
+    CacheOptions,
+    Run,
+    TooLargeError,
+    cache_runs,
+    find_videos,
+    frames_of,
+    plan_runs,
+)
 from gsvnet_export.adapt.wrap import Normalisation
 from gsvnet_export.bundles import ExportOptions, load_propagation, write_bundle
 from gsvnet_export.cost import graph_cost
 from gsvnet_export.networks.propagation import Propagation, PropagationConfig
-from gsvnet_export.outputs import Say, check_writable
+from gsvnet_export.outputs import Say, check_writable, whole
 from gsvnet_export.training import propagation as training
 from gsvnet_export.training.loop import is_done
 from gsvnet_export.training.propagation import PropagationRecipe
@@ -104,12 +112,15 @@ def adapt(options: AdaptOptions, say: Say) -> Adapted:
         draft.plan(*size)
     _settle(options, draft, [video.path.name for video in videos])
     say(f"running the network on the frames of {len(videos)} videos, where that is not done yet")
-    cached = cache_runs(runs, options.work / "cache", draft, segmenter, say)
+    try:
+        cached = cache_runs(runs, options.work / "cache", draft, segmenter, say)
+    except TooLargeError as error:
+        raise InputError(f"{options.network}: {error}") from error
     pf, steps = _trained(options, network, cached, say)
 
     say("exporting, verifying, and measuring the agreement with the network on held-out frames")
     graphs = {"keyframe.onnx": keyframe, **onnx_graphs.propagation_graphs(pf, network.classes)}
-    measured = verify.verify(graphs, expected, pf, sizes[:1], batches, unit=max(1.0, spread / 16))
+    measured = verify.verify(graphs, expected, pf, sizes[:1], batches, unit=verify.unit_of(spread))
     sources = _sources(options, cached)
     trained = _write(options, options.work / "draft", graphs, network, sources, None)
 
@@ -117,7 +128,7 @@ def adapt(options: AdaptOptions, say: Say) -> Adapted:
         return network.scores(options.normalisation.apply(picture))
 
     found = report.measure(trained, _held_out(options, cached), original, options.backend)
-    (options.work / "report.json").write_text(json.dumps(found.facts(), indent=1) + "\n")
+    _write_json(options.work / "report.json", found.facts())
     bundle = _write(options, options.bundle, graphs, network, sources, found)
     return Adapted(bundle=bundle, network=network, steps=steps, verified=measured, report=found)
 
@@ -225,7 +236,7 @@ def _settle(options: AdaptOptions, draft: Bundle, videos: list[str]) -> None:
         "cache": asdict(options.cache),
     }
     if not path.exists():
-        path.write_text(json.dumps(settings, indent=1) + "\n")
+        _write_json(path, settings)
         return
     stored = _read_settings(path)
     changed = [name for name, value in settings.items() if stored.get(name) != value]
@@ -234,6 +245,11 @@ def _settle(options: AdaptOptions, draft: Bundle, videos: list[str]) -> None:
             f"{options.work}: was begun with another {' and '.join(changed)} ({path}); repeat those settings, "
             "begin anew with --force, or name another folder with --work"
         )
+
+
+def _write_json(path: Path, facts: dict[str, Any]) -> None:
+    with whole(path) as file:
+        file.write(json.dumps(facts, indent=1).encode() + b"\n")
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
@@ -258,7 +274,7 @@ def _trained(
     if "steps" not in stored:
         steps = options.steps or _steps_for(options, network, windows, say)
         stored |= {"steps": steps}
-        settings.write_text(json.dumps(stored, indent=1) + "\n")
+        _write_json(settings, stored)
     steps = int(stored["steps"])
     if options.steps not in (None, steps):
         raise UsageError(

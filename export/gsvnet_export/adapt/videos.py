@@ -28,6 +28,7 @@ from gsvnet_export.training.windows import FEWEST, STRIDES, ClipCache, Reference
 SUFFIXES = (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv",
             ".ts", ".webm", ".wmv", ".y4m")  # fmt: skip
 PARTS = ("pictures", "scores", "flows")  # of a ClipCache, in its order
+LARGEST_SCORE = 60000.0  # that a cache of float16 holds
 RUN = 100  # frames of each run of a long video
 FEW_RUNS = 4  # of a video, where there is room for less than two of RUN frames
 
@@ -38,6 +39,10 @@ class CacheOptions:
 
     frames: int = 1500
     bytes: int = 4_000_000_000
+
+
+class TooLargeError(InputError):
+    """Scores that the cache does not hold: the network is to be mended, not the video left out."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,7 @@ def cache_runs(
 ) -> list[tuple[Run, ClipCache]]:
     """Run the network over every run that `folder` does not hold yet; runs that are too short get a line.
 
-    InputError where none is left.
+    InputError where none is left; TooLargeError where the network's scores are too large to be kept.
     """
     cached = []
     with Progress("caching scores", sum(run.frames for run in runs)) as bar:
@@ -158,6 +163,8 @@ def cache_runs(
             try:
                 with writing(folder, "--work"):
                     clip = _cached(run, folder, bundle, segmenter, lambda n, done=done: bar.step(done + n))  # type: ignore[misc]
+            except TooLargeError:
+                raise
             except InputError as error:
                 say(f"skipped: {error}")
                 continue
@@ -177,7 +184,12 @@ def _half(run: Run, scores: NDArray[np.float32]) -> NDArray[np.float16]:
         raise InputError(
             f"{run.name}: the network gives scores that are not finite here; leave the video out"
         )
-    return scores.clip(-60000, 60000).astype(np.float16)
+    if np.abs(scores).max() > LARGEST_SCORE:
+        raise TooLargeError(
+            f"its scores lie in {scores.min():.3g}..{scores.max():.3g} ({run.name}), and PF learns from scores within "
+            f"{LARGEST_SCORE:g} of zero; export it with a softmax, or with its logits divided by a constant"
+        )
+    return scores.astype(np.float16)
 
 
 @dataclass(frozen=True)

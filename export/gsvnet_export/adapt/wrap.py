@@ -81,11 +81,9 @@ def reference_scores(network: Foreign, normalisation: Normalisation, frame: Tens
 
 def keyframe_graph(network: Foreign, normalisation: Normalisation) -> ModelProto:
     """frame [N,3,H',W'], grid [2] -> scores [N,C,h,w], opset 17, checked; N is 1 where the network takes no more."""
-    inner = onnx.compose.add_prefix(at_opset_17(network), _PREFIX)
+    inner = _prefixed(at_opset_17(network))
     before, weights = _nodes_before(network, normalisation)
     after, floor = _nodes_after(network)
-    for node in inner.graph.node:
-        node.domain = ""
     for node in nodes_of(inner.graph):
         node.doc_string = ""
         node.ClearField("metadata_props")
@@ -116,6 +114,17 @@ def keyframe_graph(network: Foreign, normalisation: Normalisation) -> ModelProto
             f"with opset {OPSET}"
         ) from error
     return model
+
+
+def _prefixed(model: ModelProto) -> ModelProto:
+    """A copy whose names all begin with _PREFIX. onnx must be told the weights' new names beforehand: it looks into
+    branches and loop bodies, which may use them, first."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    weights = {tensor.name: _PREFIX + tensor.name for tensor in copy.graph.initializer}
+    weights |= {s.values.name: _PREFIX + s.values.name for s in copy.graph.sparse_initializer}
+    onnx.compose.add_prefix_graph(copy.graph, _PREFIX, inplace=True, name_map=weights)
+    return copy
 
 
 def _nodes_before(

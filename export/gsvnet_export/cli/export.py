@@ -65,7 +65,7 @@ def command(
 ) -> None:
     """Export checkpoints to a bundle. It is verified (torch against ONNX Runtime) before it is written."""
     from gsvnet_engine.bundle import PRECISIONS
-    from gsvnet_engine.errors import InputError, UsageError
+    from gsvnet_engine.errors import UsageError
     from gsvnet_export.bundles import ExportOptions, export_bundle, open_material
 
     one_of("--precision", precision, PRECISIONS)
@@ -74,18 +74,15 @@ def command(
             f"--precision {precision} is judged on real pictures: name the training data with --data or GSVNET_DATA"
         )
     sizes = geometry(short_side, keyframe_scale)
-    surveyed = _json_of(familiarity)
-    try:
-        rule = surveyed["familiarity"][0]["manifest"] if familiarity else None
-    except (KeyError, IndexError, TypeError) as error:
-        raise InputError(f"{familiarity}: is not what `evaluate --familiarity ... --json` prints") from error
+    measured_accuracy = _stated("accuracy", _json_of(accuracy), accuracy) if accuracy else None
+    rule = _stated("familiarity", _surveyed(familiarity), familiarity) if familiarity else None
     options = ExportOptions(
         name=bundle_name(name, output),
         geometry=sizes,
         license=line_of_text("--license", license_id),
         precision=precision,
         interval=interval,
-        accuracy=_json_of(accuracy),
+        accuracy=measured_accuracy,
         familiarity=rule,
     )
     material = open_material(keyframe, data) if data is not None and precision != "fp32" else None
@@ -122,11 +119,37 @@ def _cost_of(precision: str, conversion: dict[str, Any]) -> str:
     )
 
 
-def _json_of(path: Path | None) -> Any:
-    """The file's value; None without one. InputError where it cannot be read."""
+def _json_of(path: Path) -> Any:
+    """The file's value; InputError where it cannot be read."""
     from gsvnet_engine.errors import InputError
 
     try:
-        return None if path is None else json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return json.loads(path.read_text(), parse_constant=_no_constant)
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file that can be read ({error})") from error
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _surveyed(path: Path) -> Any:
+    """What the first survey of the file says for the manifest."""
+    from gsvnet_engine.errors import InputError
+
+    try:
+        return _json_of(path)["familiarity"][0]["manifest"]
+    except (KeyError, IndexError, TypeError) as error:
+        raise InputError(f"{path}: is not what `evaluate --familiarity ... --json` prints") from error
+
+
+def _stated(key: str, value: Any, path: Path) -> Any:
+    """The value, which the manifest is to hold under `key`; InputError, naming its file, where it may not."""
+    from gsvnet_engine.bundle import check_stated
+    from gsvnet_engine.errors import BundleError, InputError
+
+    try:
+        check_stated(key, value, str(path))
+    except BundleError as error:
+        raise InputError(str(error)) from error
+    return value

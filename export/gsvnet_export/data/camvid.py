@@ -52,7 +52,10 @@ def read_labels(path: Path) -> Labels:
 def load(folder: Path, split: str) -> Stills:
     """The stills of one split, in order. InputError, naming file and rule, where the folder is not laid out so."""
     stills = camvid.CamVid.open(folder, split).stills
-    return Stills([Still(still.image.stem, partial(_read, still)) for still in stills], keep=True)
+    return Stills(
+        [Still(still.image.stem, partial(_read, still), (still.image, still.labels)) for still in stills],
+        keep=True,
+    )
 
 
 def _read(still: camvid.Still) -> tuple[Image, Labels]:

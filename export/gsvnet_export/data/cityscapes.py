@@ -49,8 +49,10 @@ def load(folder: Path, split: str) -> Stills:
     items = []
     for image in images:
         stem = image.name.removesuffix("_leftImg8bit.png")
-        labels = folder / "gtFine" / split / image.parent.name / f"{stem}_gtFine_labelIds.png"
-        if not labels.is_file():
-            raise InputError(f"{labels}: missing; every picture needs its labels")
+        truth = folder / "gtFine" / split / image.parent.name
+        kinds = [truth / f"{stem}_gtFine_{kind}.png" for kind in ("labelIds", "labelTrainIds")]
+        labels = next((path for path in kinds if path.is_file()), None)
+        if labels is None:
+            raise InputError(f"{kinds[0]}: missing; every picture needs its labels, or its {kinds[1].name}")
         items.append(Still(stem, partial(_read, image, labels)))
     return Stills(items, keep=False)

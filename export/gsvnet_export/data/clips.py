@@ -29,7 +29,7 @@ def machine_labelled(clips: Path, labels: Path, short_side: int) -> Stills:
     """
     items = []
     for clip in training_clips(clips):
-        wanted = {int(p.stem): p for p in sorted((labels / clip.stem).glob("*.png"))}
+        wanted = {_index(p): p for p in sorted((labels / clip.stem).glob("*.png"))}
         if wanted:
             frames = _frames(clip, set(wanted), short_side)
             items += [
@@ -42,12 +42,31 @@ def machine_labelled(clips: Path, labels: Path, short_side: int) -> Stills:
     return Stills(items, keep=True)
 
 
+def _index(labels: Path) -> int:
+    if not (labels.stem.isascii() and labels.stem.isdigit()):
+        raise InputError(f"{labels}: is not named by a frame's index, as in 000120.png; move it elsewhere")
+    return int(labels.stem)
+
+
 def _pair(image: Image, labels: Path) -> tuple[Image, Labels]:
     size = (image.shape[1], image.shape[0])
     return image, cv2.resize(read_labels(labels), size, interpolation=cv2.INTER_NEAREST).astype(np.uint8)
 
 
 def _frames(clip: Path, wanted: set[int], short_side: int) -> dict[int, Image]:
+    """The frames of those indices, brought to a short side; InputError naming the clip where it cannot be read."""
+    import av
+
+    try:
+        return _decoded(clip, wanted, short_side)
+    except (av.FFmpegError, IndexError) as error:  # IndexError: no video stream
+        reason = "it holds no video" if isinstance(error, IndexError) else error.strerror or str(error)
+        raise InputError(
+            f"{clip}: cannot be decoded ({reason}); restore it, or remove its machine labels"
+        ) from error
+
+
+def _decoded(clip: Path, wanted: set[int], short_side: int) -> dict[int, Image]:
     import av
 
     frames = {}

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,11 @@ Labels = NDArray[np.uint8]  # [H,W]
 
 @dataclass(frozen=True)
 class Still:
-    """One labelled picture, read when asked for. `name` is for messages."""
+    """One labelled picture, read when asked for. `name` is for messages. `files`: where it is read from."""
 
     name: str
     read: Callable[[], tuple[Image, Labels]]
+    files: tuple[Path, ...] = ()
 
 
 class Stills:
@@ -38,6 +40,10 @@ class Stills:
             self._kept[index] = self.items[index].read()
         return self._kept[index]
 
+    def versions(self) -> list[str]:
+        """Names, and of each file its size and when it was last changed: another text once something is edited."""
+        return [f"{still.name} {[version(path) for path in still.files]}" for still in self.items]
+
     def split(self, held_out: Callable[[str], bool]) -> tuple["Stills", "Stills"]:
         """(the rest, those whose name `held_out` accepts)."""
         keep = self._kept is not None
@@ -49,6 +55,12 @@ class Stills:
     @cached_property
     def names(self) -> list[str]:
         return [still.name for still in self.items]
+
+
+def version(path: Path) -> tuple[int, int]:
+    """(bytes, nanoseconds at which it was last changed)."""
+    facts = path.stat()
+    return facts.st_size, facts.st_mtime_ns
 
 
 def class_frequencies(stills: Stills, classes: int) -> NDArray[np.float64]:

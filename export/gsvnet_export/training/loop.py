@@ -9,12 +9,14 @@ import copy
 import io
 import json
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from typing import Any
 
 import torch
@@ -59,6 +61,7 @@ def train(
 
     `loss(batch)` is differentiated as it stands (autocast is its own affair); `batch_at(step)` runs in a thread, ahead.
     A finished run that is resumed stays as it is: `say` hears so, and its EMA weights are returned.
+    An interruption comes between steps, and what was learned is saved before it goes on; a second one does not wait.
     Raises UsageError when `folder` holds another run, or any and `resume` is not set; OutputError where it cannot be
     written.
     """
@@ -71,6 +74,14 @@ def train(
     first, last = _start(folder, model, ema, config, optimizer, resume)
     base = [group["lr"] for group in optimizer.param_groups] if first == 0 else config_rates(optimizer)
     clock, running = time.monotonic() - last.get("seconds", 0.0), last.get("loss")
+    done = saved = first
+    between = True
+
+    def save_run() -> None:
+        save_checkpoint(checkpoint, ema, config | {"steps_done": done})
+        measured = {"loss": running, "seconds": time.monotonic() - clock}
+        _save_resume(folder, model, ema, optimizer, base, done, measured)
+
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -81,32 +92,42 @@ def train(
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=options.steps, completed=first, text="")
-        for step, batch in _ahead(batch_at, first, options.steps):
-            for group, rate in zip(optimizer.param_groups, base, strict=True):
-                group["lr"] = rate * options.lr_at(step)
-            model.train()
-            value = loss(batch)
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-            optimizer.step()
-            _follow(ema, model, min(options.ema, (step + 1) / (step + 10)))
-            running = value.item() if running is None else 0.98 * running + 0.02 * value.item()
-            done = step + 1
-            row: dict[str, float] = {}
-            if done % options.validate_every == 0 or done == options.steps:
-                row |= validate(ema)
-            if row or done % 20 == 0:
-                row = {"step": done, "loss": running, "seconds": time.monotonic() - clock, **row}
-                with writing(folder), (folder / "metrics.jsonl").open("a") as metrics:
-                    metrics.write(json.dumps(row) + "\n")
-                text = " ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in ("step", "seconds"))
-                bar.update(task, completed=done, text=text)
-            if done % options.save_every == 0 or done == options.steps:
-                save_checkpoint(checkpoint, ema, config | {"steps_done": done})
-                _save_resume(folder, model, ema, optimizer, base, done)
+    try:
+        with Progress(*columns, console=Console(stderr=True)) as bar, _held_back() as let_through:
+            task = bar.add_task("", total=options.steps, completed=first, text="")
+            for step, batch in _ahead(batch_at, first, options.steps):
+                let_through()
+                between = False
+                for group, rate in zip(optimizer.param_groups, base, strict=True):
+                    group["lr"] = rate * options.lr_at(step)
+                model.train()
+                value = loss(batch)
+                optimizer.zero_grad(set_to_none=True)
+                value.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+                optimizer.step()
+                _follow(ema, model, min(options.ema, (step + 1) / (step + 10)))
+                running = value.item() if running is None else 0.98 * running + 0.02 * value.item()
+                done = step + 1
+                row: dict[str, float] = {}
+                if done % options.validate_every == 0 or done == options.steps:
+                    row |= validate(ema)
+                if row or done % 20 == 0:
+                    row = {"step": done, "loss": running, "seconds": time.monotonic() - clock, **row}
+                    with writing(folder), (folder / "metrics.jsonl").open("a") as metrics:
+                        metrics.write(json.dumps(row) + "\n")
+                    text = " ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in ("step", "seconds"))
+                    bar.update(task, completed=done, text=text)
+                if done % options.save_every == 0 or done == options.steps:
+                    save_run()
+                    saved = done
+                between = True
+            let_through()
+    except KeyboardInterrupt:
+        if between and done > saved:
+            save_run()
+            say(f"{folder}: {done} of {options.steps} steps are done and saved; --resume goes on from there")
+        raise
     draw_curve(folder)
     (folder / "resume.pt").unlink(missing_ok=True)
     return ema
@@ -155,7 +176,13 @@ def _check_settings(stored: Path, config: dict[str, Any], resume: bool) -> None:
         return
     if not resume:
         raise UsageError(f"{stored.parent}: holds a run already; go on with --resume, or name another folder")
-    if json.loads(stored.read_text()) != json.loads(json.dumps(config)):
+    try:
+        begun = json.loads(stored.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{stored}: cannot be read ({error}); restore it, or train anew in another folder"
+        ) from error
+    if begun != json.loads(json.dumps(config)):
         raise UsageError(
             f"{stored.parent}: was begun with other settings ({stored}); repeat those, or name another folder"
         )
@@ -181,7 +208,8 @@ def _start(
         rows = [row for row in _rows(metrics) if row["step"] <= saved["step"]]
         with whole(metrics) as file:
             file.writelines(json.dumps(row).encode() + b"\n" for row in rows)
-        return int(saved["step"]), rows[-1] if rows else {}
+        last = saved.get("measured") or (rows[-1] if rows else {})
+        return int(saved["step"]), {name: value for name, value in last.items() if value is not None}
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         metrics.write_text("")
@@ -206,6 +234,7 @@ def _save_resume(
     optimizer: torch.optim.Optimizer,
     rates: list[float],
     step: int,
+    measured: dict[str, float | None],
 ) -> None:
     state = {
         "model": model.state_dict(),
@@ -213,11 +242,39 @@ def _save_resume(
         "optimizer": optimizer.state_dict(),
         "rates": rates,
         "step": step,
+        "measured": measured,
     }
     data = io.BytesIO()  # torch's own writing fails with a RuntimeError that does not say why
     torch.save(state, data)
     with whole(folder / "resume.pt") as file:
         file.write(data.getbuffer())
+
+
+@contextmanager
+def _held_back() -> Iterator[Callable[[], None]]:
+    """Ctrl-C inside waits until what this yields is called; a second one does not. Where somebody else looks after
+    Ctrl-C, or in another thread, nothing is held back."""
+    asked = False
+
+    def ask(number: int, frame: object) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def let_through() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    is_ours = (
+        current_thread() is main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if is_ours:
+        signal.signal(signal.SIGINT, ask)
+    try:
+        yield let_through
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @torch.no_grad()

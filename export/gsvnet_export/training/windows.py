@@ -26,7 +26,7 @@ from gsvnet_engine.geometry import Geometry
 from gsvnet_engine.video import open_source
 from gsvnet_export.data.clips import training_clips
 from gsvnet_export.data.datasets import load_labelled
-from gsvnet_export.data.stills import Labels, Stills
+from gsvnet_export.data.stills import Labels, Stills, version
 from gsvnet_export.outputs import Say, whole, writing
 from gsvnet_export.training.camera import MovedStill, SceneClasses, camera_path
 
@@ -64,7 +64,7 @@ def cache_clip(clip: Path, folder: Path, teacher: Teacher, geometry: Geometry, k
 
     `key` names the teacher: another teacher gets other scores, but pictures and motion are made once.
     """
-    stem = f"{clip.stem}-{_digest(str(clip.stat().st_size), str(geometry))}"
+    stem = f"{clip.stem}-{_digest(str(version(clip)), str(geometry))}"
     pictures, flows = _kept(folder, stem, ("pictures", "flows"), lambda: _filmed(clip, geometry))
     (scores,) = _kept(folder, f"{stem}-{key}", ("scores",), lambda: _taught(clip, geometry, teacher))
     return ClipCache(clip.stem, pictures, scores, flows)
@@ -73,16 +73,26 @@ def cache_clip(clip: Path, folder: Path, teacher: Teacher, geometry: Geometry, k
 def _kept(
     folder: Path, stem: str, parts: Sequence[str], rows: Callable[[], Iterator[tuple[NDArray[Any], ...]]]
 ) -> list[NDArray[Any]]:
-    """What `rows` yields, stacked by column into files of `folder`, each mapped; made where a file is missing."""
+    """What `rows` yields, stacked by column into files of `folder`, each mapped; made where one is missing or cut."""
     paths = [folder / f"{stem}.{part}.npy" for part in parts]
-    if not all(path.exists() for path in paths):
+    kept = _mapped(paths)
+    if kept is None:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         for path, column in zip(paths, zip(*rows(), strict=True), strict=True):
             stacked = np.stack(column)
             with whole(path) as file:
                 np.save(file, stacked)
-    return [np.load(path, mmap_mode="r") for path in paths]
+        kept = [np.load(path, mmap_mode="r") for path in paths]
+    return kept
+
+
+def _mapped(paths: list[Path]) -> list[NDArray[Any]] | None:
+    """The arrays, None where one cannot be read."""
+    try:
+        return [np.load(path, mmap_mode="r") for path in paths]
+    except (OSError, ValueError, EOFError):
+        return None
 
 
 def _filmed(clip: Path, geometry: Geometry) -> Iterator[tuple[NDArray[Any], ...]]:
@@ -176,7 +186,7 @@ class StillWindows:
         self.stills, self.classes, self.geometry = stills, classes, geometry
         self.variants, self.seed = variants, seed
         self._folder = folder
-        self._name = f"stills-{_digest(*stills.names, str((variants, seed, classes)), str(geometry))}"
+        self._name = f"stills-{_digest(*stills.versions(), str((variants, seed, classes)), str(geometry))}"
         frames = (self._filmed(index) for index in range(len(self)))
         parts = ("pictures", "labels", "flows")
         self._pictures, self._labels, self._flows = _kept(folder, self._name, parts, lambda: frames)

@@ -1,12 +1,15 @@
 """`bench --sizes` and `bench --first-frame`."""
 
 import json
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gsvnet_engine.bench import sizes
+from gsvnet_engine.backends.tensorrt.options import GpuOptions
+from gsvnet_engine.bench import measure, sizes
 from gsvnet_engine.bench.sizes import Cost, Scaling
 from gsvnet_engine.cli import main
 from tests import media, toy_bundle
@@ -71,6 +74,32 @@ def test_sizes(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*given, "--sizes"]) == 0
     out = capsys.readouterr().out
     assert "ms/megapixel" in out and "128x96" in out and "spread" in out
+
+
+def test_the_process_that_is_timed_ends_with_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    begun: list[Any] = []
+    start = subprocess.Popen
+
+    class InterruptedPipe:
+        def __init__(self, pipe: Any) -> None:
+            self.close = pipe.close
+
+        def readline(self) -> str:
+            raise KeyboardInterrupt
+
+    def interrupted(*arguments: Any, **more: Any) -> Any:
+        assert more["start_new_session"]  # a terminal's Ctrl-C goes to all of a session's foreground
+        begun.append(start(*arguments, **more))
+        begun[0].stdout = InterruptedPipe(begun[0].stdout)
+        return begun[0]
+
+    monkeypatch.setattr(measure, "_FIRST_FRAME", "import time; time.sleep(2); print('segmented', flush=True)")
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measure.first_frame_s(Path("a.mp4"), Path("b"), "auto", "f32", 1, GpuOptions())
+    assert begun[0].returncode == -signal.SIGKILL and capfd.readouterr().err == ""
 
 
 def test_first_frame(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:

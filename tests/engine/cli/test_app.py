@@ -120,9 +120,19 @@ class TestExitCodes:
         assert answer["exit_code"] == code and line.removeprefix("error: ") in answer["error"]
         assert captured.err == ""
 
-    def test_interrupted(self, verbs: dict[str, Verb]) -> None:
-        verbs["wait"] = raising(KeyboardInterrupt())
-        assert main(["wait"]) == 130
+    def test_interrupted(self, verbs: dict[str, Verb], capsys: pytest.CaptureFixture[str]) -> None:
+        group = typer.Typer()
+        group.command("long")(raising(KeyboardInterrupt()))
+        group.command("short")(raising(KeyboardInterrupt()))
+        verbs.update(wait=raising(KeyboardInterrupt()), train=group, reported=lambda: errors.EXIT_INTERRUPTED)
+        for verb in (["wait"], ["train", "long"]):
+            assert main(verb) == 130
+            assert capsys.readouterr() == ("", "error: interrupted\n")
+            assert main([*verb, "--json"]) == 130
+            said = capsys.readouterr()
+            assert json.loads(said.out) == {"error": "interrupted", "exit_code": 130} and said.err == ""
+        assert main(["reported"]) == 130
+        assert capsys.readouterr() == ("", "")
 
     def test_a_verb_returns_its_own(self, verbs: dict[str, Verb]) -> None:
         verbs["partial"] = lambda: errors.EXIT_PARTIAL
