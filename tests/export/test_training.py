@@ -320,6 +320,16 @@ def test_damaged_settings_of_a_run_are_named(tmp_path: Path) -> None:
         learn_a_line(tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("keep", [0, 100])
+def test_a_damaged_state_of_a_run_is_named(keep: int, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        learn_a_line(tmp_path, stop=75)
+    state = tmp_path / "resume.pt"
+    state.write_bytes(state.read_bytes()[:keep])
+    with pytest.raises(InputError, match=r"resume\.pt: cannot be read \(.*checkpoint\.safetensors beside it"):
+        learn_a_line(tmp_path, resume=True)
+
+
 def test_runs_that_share_a_cache_may_fill_it_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

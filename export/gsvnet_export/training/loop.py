@@ -199,7 +199,7 @@ def _start(
     """Make or take up the run folder; returns the step to go on from, and the last measurements up to there."""
     state, metrics = folder / "resume.pt", folder / "metrics.jsonl"
     if resume and state.exists():
-        saved = torch.load(state, map_location="cpu", weights_only=True)
+        saved = _saved(state)
         model.load_state_dict(saved["model"])
         ema.load_state_dict(saved["ema"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -216,6 +216,18 @@ def _start(
     with whole(folder / "config.json") as file:
         file.write(json.dumps(config, indent=1, sort_keys=True).encode() + b"\n")
     return 0, {}
+
+
+def _saved(state: Path) -> dict[str, Any]:
+    """What `_save_resume` wrote; InputError for any other file."""
+    try:
+        saved: dict[str, Any] = torch.load(state, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle and torch raise each their own
+        raise InputError(
+            f"{state}: cannot be read ({type(error).__name__}); remove it and train anew from checkpoint.safetensors "
+            "beside it (--init, in another folder)"
+        ) from error
+    return saved
 
 
 def _rows(metrics: Path) -> Iterator[dict[str, float]]:
