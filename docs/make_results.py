@@ -47,6 +47,7 @@ class Options:
     only: tuple[str, ...] = ()
     max_frames: int | None = None
     threads: int | None = None
+    precisions: str = "f32"
 
     def clip(self, name: str) -> str:
         return str(self.data / "clips" / f"{name}.mp4")
@@ -76,7 +77,7 @@ def sections(options: Options) -> list[Section]:
     data = ["--data", str(options.data)]
     run = [
         *evaluate, *data, "--split", "val", "--intervals", INTERVALS,
-        "--backend", "openvino,onnxruntime", "--cpu-precision", "f32,bf16",
+        "--backend", "openvino,onnxruntime", "--cpu-precision", options.precisions,
         "--consistency", "--curve", str(options.output.parent / CURVE), "--force", *limits,
     ]  # fmt: skip
     unseen = [word for name in UNSEEN for word in ("--agreement", options.clip(name))]
@@ -477,7 +478,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-frames", type=int, help="a trial on the first frames of everything")
     parser.add_argument("--threads", type=int)
     given = parser.parse_args(arguments)
-    options = Options(**{**vars(given), "only": tuple(given.only)})
+    bf16 = any("bf16" in feature for feature in ask(["doctor"])["cpu"]["features"])
+    precisions = "f32,bf16" if bf16 else "f32"
+    options = Options(**{**vars(given), "only": tuple(given.only), "precisions": precisions})
     names = [section.name for section in sections(options)] + ["pictures"]
     for name in options.only:
         if name not in names:

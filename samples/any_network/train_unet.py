@@ -144,13 +144,14 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         step, before = state["step"], state["seconds"]
     weights, began, saved = class_weights(stills), time.monotonic(), time.monotonic()
+    bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # elsewhere it is slower than float32
     network.train()
     while (elapsed := before + time.monotonic() - began) < seconds:
         rate = 3e-3 * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * elapsed / seconds))
         for group in optimizer.param_groups:
             group["lr"] = rate
         pictures, labels = batch_at(step, stills, batch)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
             scores = network(pictures)
         full = F.interpolate(scores.float(), size=labels.shape[1:], mode="bilinear", align_corners=False)
         loss = F.cross_entropy(full, labels, weight=weights, ignore_index=UNLABELLED)

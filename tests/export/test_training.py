@@ -20,12 +20,13 @@ from gsvnet_engine.errors import InputError, OutputError, UsageError
 from gsvnet_engine.geometry import Geometry, Scaled, ShortSide
 from gsvnet_export.bundles import ExportOptions, export_bundle, load_keyframe, load_propagation
 from gsvnet_export.data.datasets import load_labelled
-from gsvnet_export.data.stills import IGNORE
+from gsvnet_export.data.stills import IGNORE, Still, Stills
 from gsvnet_export.networks import build_keyframe
 from gsvnet_export.networks.propagation import FlowNetwork, Propagation, PropagationConfig
 from gsvnet_export.training import keyframe, loop, propagation, soup, windows
 from gsvnet_export.training.augment import random_view
 from gsvnet_export.training.camera import CameraPath, MovedStill, SceneClasses, camera_path, closeness
+from gsvnet_export.training.crossing import CrossedStill, crossing, cut_from
 from gsvnet_export.training.windows import ReferenceFlow, Windows, load_windows
 from tests.export.datasets import write_camvid, write_clip
 
@@ -499,6 +500,46 @@ def test_moved_stills_have_exact_labels_and_motion(drive: bool) -> None:
         flow, coarse = moved.flow(2, labels.shape), moved.flow(2, (12, 16))
         shrunk = [cv2.resize(f, (16, 12), interpolation=cv2.INTER_AREA) / 10 for f in flow]
         np.testing.assert_allclose(coarse, shrunk, atol=0.02)
+
+
+def test_things_that_cross_have_exact_labels_and_motion() -> None:
+    image, labels = street_still()
+    stills = Stills([Still("street", lambda: (image, labels))], keep=True)
+    rng = np.random.default_rng(2)
+    still = MovedStill(
+        np.full_like(image, 90),
+        np.full_like(labels, 1),
+        CameraPath(maps=(np.eye(3),) * 4, driven_m=(0.0,) * 4),
+        SceneClasses.of(NAMES),
+        rng,
+    )
+    seen_moving = 0
+    for _ in range(6):
+        cut = cut_from(stills, [3], rng)
+        assert cut is not None and cut.label == 3 and cut.mask.shape == (22, 32)
+        moved = CrossedStill(still, [crossing(cut, (120, 160), (np.eye(3),) * 4, rng)])
+        views = [moved.view(k) for k in range(4)]
+        assert any((seen == 3).any() for _, seen in views)
+        rows, columns = np.indices(labels.shape, np.float32)
+        for k in (1, 2, 3):
+            (before, where), (picture, seen) = views[k - 1 : k + 1]
+            flow = moved.flow(k, (120, 160))
+            elsewhere = cv2.dilate((seen == 3).astype(np.uint8), np.ones((3, 3))) == 0
+            assert (flow[:, elsewhere] == 0).all()  # all else stands still
+            came_from = cv2.remap(
+                where, columns + flow[0], rows + flow[1], cv2.INTER_NEAREST, borderValue=(3,)
+            )
+            inner = cv2.erode((seen == 3).astype(np.uint8), np.ones((5, 5))) > 0
+            assert (came_from[inner] == 3).all()
+            carried = cv2.remap(before, columns + flow[0], rows + flow[1], cv2.INTER_LINEAR)
+            inside = inner & (columns + flow[0] > 1) & (columns + flow[0] < 158) & (rows + flow[1] < 118)
+            if inside.any():
+                assert np.abs(carried.astype(float) - picture)[inside].mean() < 4
+                seen_moving += int(np.abs(flow[:, inside]).max() > 1)
+    assert seen_moving >= 3
+    assert cut_from(stills, [4], rng) is not None  # the pole stands free
+    assert cut_from(stills, [2], rng) is None  # the building is cut off by the picture's edge
+    assert cut_from(stills, [], rng) is None
 
 
 def test_near_things_move_faster_than_far_ones() -> None:

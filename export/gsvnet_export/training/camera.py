@@ -19,8 +19,8 @@ from gsvnet_export.data.stills import IGNORE, Image, Labels
 Float32 = NDArray[np.float32]
 Points = NDArray[np.float64]  # [...,2]: x, y in pixels
 
-_HORIZON = 0.46  # of the height, in CamVid's pictures
-_CAMERA_HEIGHT_M, _FOCAL = 1.5, 1.0  # focal length in picture widths
+HORIZON = 0.46  # of the height, in CamVid's pictures
+CAMERA_HEIGHT_M, _FOCAL = 1.5, 1.0  # focal length in picture widths
 _NEAREST_M, _FARTHEST_M = 4.0, 120.0
 _SURE_PX = 2.5
 _PLANES = np.array([*np.geomspace(1 / _NEAREST_M, 1 / _FARTHEST_M, 22), 0.0, -0.05, -0.2])
@@ -54,8 +54,8 @@ class SceneClasses:
 def closeness(labels: Labels, classes: SceneClasses) -> Float32:
     """[H,W] class ids -> [H,W] float32 in 1/m: inverse distance, 0 for the sky."""
     height, width = labels.shape
-    below = (np.arange(height) + 0.5 - _HORIZON * height).clip(min=0)
-    ground = (below / (_FOCAL * width * _CAMERA_HEIGHT_M)).clip(1 / _FARTHEST_M, 1 / _NEAREST_M)
+    below = (np.arange(height) + 0.5 - HORIZON * height).clip(min=0)
+    ground = (below / (_FOCAL * width * CAMERA_HEIGHT_M)).clip(1 / _FARTHEST_M, 1 / _NEAREST_M)
     is_ground, is_sky = np.isin(labels, classes.ground), np.isin(labels, classes.sky)
     close = np.zeros((height, width), np.float32)
     standing = np.full(width, ground[-1], np.float32)  # of whatever the column shows, seen from below upwards
@@ -111,8 +111,8 @@ class MovedStill:
         self, image: Image, labels: Labels, path: CameraPath, classes: SceneClasses, rng: Generator
     ) -> None:
         self._image, self._labels, self._path = image, labels, path
-        height, width = labels.shape
-        self._focus = np.array([width * rng.uniform(0.4, 0.6), height * _HORIZON])
+        self.size = height, width = labels.shape
+        self._focus = np.array([width * rng.uniform(0.4, 0.6), height * HORIZON])
         self._close: Float32 | None = None
         if any(path.driven_m):  # [H,W] float32 in 1/m; below zero: what recedes
             self._close = _with_own_motion(closeness(labels, classes), labels, classes.movers, rng)

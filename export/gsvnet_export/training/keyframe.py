@@ -15,7 +15,7 @@ from gsvnet_export.networks import build_keyframe
 from gsvnet_export.networks.pretrained import initialise
 from gsvnet_export.outputs import Say
 from gsvnet_export.training.augment import random_view
-from gsvnet_export.training.loop import LoopOptions, cosine, train
+from gsvnet_export.training.loop import LoopOptions, bf16_where_fast, cosine, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +168,7 @@ def miou(model: nn.Module, stills: Stills, classes: int, scale: float = 1.0) -> 
         picture = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
         if scale != 1.0:
             picture = F.interpolate(picture, scale_factor=scale, mode="bilinear", antialias=True)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with bf16_where_fast():
             scores = model(picture.contiguous(memory_format=torch.channels_last))
         predicted = F.interpolate(scores.float(), size=labels.shape, mode="bilinear").argmax(1)[0]
         truth = torch.from_numpy(labels).long()
@@ -222,7 +222,7 @@ def train_keyframe(
     def loss(batch: Batch) -> Tensor:
         for part in frozen:
             part.eval()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with bf16_where_fast():
             scores = model(batch.pictures)
         return scores_loss(scores, batch.labels, weights, recipe.lovasz, batch.step % 16)
 

@@ -138,6 +138,17 @@ def config_rates(optimizer: torch.optim.Optimizer) -> list[float]:
     return [group["base_lr"] for group in optimizer.param_groups]
 
 
+def bf16_where_fast() -> torch.autocast:
+    """Autocast to bf16 where the CPU computes in it, float32 elsewhere.
+
+    Without AVX-512 (or Arm's bf16) a training step in bf16 is eight times slower than in float32 (SwiftNet on
+    EfficientNet-Lite0, 8 views of 528x384, one AVX2 core: 54 s against 6.5 s); with AVX512-BF16 it is 5 to 8 times
+    faster.
+    """
+    fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast)
+
+
 def save_checkpoint(path: Path, model: nn.Module, config: dict[str, Any]) -> None:
     """`save_state` of the model's weights."""
     save_state(path, model.state_dict(), config)

@@ -20,7 +20,7 @@ from gsvnet_export.networks.operations import label_upsample
 from gsvnet_export.networks.propagation import Propagation, PropagationConfig
 from gsvnet_export.outputs import Say
 from gsvnet_export.training.keyframe import class_weights, scores_loss
-from gsvnet_export.training.loop import LoopOptions, cosine, load_checkpoint, train
+from gsvnet_export.training.loop import LoopOptions, bf16_where_fast, cosine, load_checkpoint, train
 from gsvnet_export.training.windows import FRAMES, STRIDES, ClipCache, Float32, StillWindows, Windows
 
 
@@ -244,14 +244,14 @@ def window_loss(
     """Mean over supervised steps of the segmentation loss of S_t and (weighed) of f, and mean over all steps (weighed)
     of the flow's distance from the motion where that is known; the last alone where there are no scores."""
     if not len(batch.scores):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with bf16_where_fast():
             flow = model.flow(batch.pictures[1], batch.pictures[0])
         return _flow_loss(flow.float(), batch.flows[0])
     length, losses = len(batch.pictures) - 1, []
     scores = _drifted(model, batch, recipe.drift)
     supervised = length if recipe.supervise_every_step else 1
     for k in range(length):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with bf16_where_fast():
             step = model.step(batch.pictures[k + 1], batch.pictures[k], scores)
         scores = step.scores.float()
         if k >= length - supervised:
@@ -276,7 +276,7 @@ def _drifted(model: Propagation, batch: Batch, longest: int) -> Tensor:
     way = [*there, *there[-2::-1]]
     for _ in range(rounds and 1 + batch.step // 2 % rounds):
         for before, now in pairwise(way):
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with bf16_where_fast():
                 scores = model(batch.pictures[now], batch.pictures[before], scores).float()
     return scores
 

@@ -29,6 +29,8 @@ from gsvnet_export.data.datasets import load_labelled
 from gsvnet_export.data.stills import Labels, Stills, version
 from gsvnet_export.outputs import Say, whole, writing
 from gsvnet_export.training.camera import MovedStill, SceneClasses, camera_path
+from gsvnet_export.training.crossing import CrossedStill, crossing, cut_from
+from gsvnet_export.training.loop import bf16_where_fast
 
 Float32 = NDArray[np.float32]
 # (keyframe picture [1,3,H',W'], grid (h, w)) -> scores [C,h,w]
@@ -186,7 +188,8 @@ class StillWindows:
         self.stills, self.classes, self.geometry = stills, classes, geometry
         self.variants, self.seed = variants, seed
         self._folder = folder
-        self._name = f"stills-{_digest(*stills.versions(), str((variants, seed, classes)), str(geometry))}"
+        way = str((variants, seed, classes, "crossed"))
+        self._name = f"stills-{_digest(*stills.versions(), way, str(geometry))}"
         frames = (self._filmed(index) for index in range(len(self)))
         parts = ("pictures", "labels", "flows")
         self._pictures, self._labels, self._flows = _kept(folder, self._name, parts, lambda: frames)
@@ -220,12 +223,18 @@ class StillWindows:
         flows = [np.full((2, *grid), np.nan), *(moved.flow(k, grid) for k in range(1, FRAMES))]
         return np.stack(pictures).astype(np.uint8), np.stack(labels), np.stack(flows).astype(np.float16)
 
-    def _moved(self, index: int) -> MovedStill:
-        """Every third variant of a still is zoomed and shifted as a whole, the others are driven into."""
+    def _moved(self, index: int) -> CrossedStill:
+        """Every third variant of a still is zoomed and shifted as a whole, the others are driven into.
+
+        Things of other stills cross two of three windows, one or two of them.
+        """
         image, labels = self.stills[index // self.variants]
         rng = np.random.default_rng([self.seed, index])
         path = camera_path(labels.shape, FRAMES, rng, drive=index % self.variants % 3 > 0)
-        return MovedStill(image, labels, path, self.classes, rng)
+        moved = MovedStill(image, labels, path, self.classes, rng)
+        cuts = [cut_from(self.stills, self.classes.movers, rng) for _ in range(int(rng.integers(3)))]
+        size = (labels.shape[0], labels.shape[1])
+        return CrossedStill(moved, [crossing(cut, size, path.maps, rng) for cut in cuts if cut is not None])
 
     def _taught(self, index: int, teacher: Teacher) -> NDArray[np.float16]:
         frame = Frame.from_rgb(self._moved(index).view(0)[0])
@@ -294,12 +303,12 @@ def still_windows(root: Path, geometry: Geometry, cache: Path) -> tuple[StillWin
 
 
 def torch_teacher(keyframe: nn.Module) -> Teacher:
-    """The keyframe network in bf16 on the CPU: (picture [1,3,H',W'], grid) -> scores [C,h,w] float32."""
+    """The keyframe network on the CPU, in bf16 where fast: (picture [1,3,H',W'], grid) -> scores [C,h,w] float32."""
     network = keyframe.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def teach(picture: Float32, grid: tuple[int, int]) -> Float32:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with bf16_where_fast():
             scores = network(torch.from_numpy(picture).contiguous(memory_format=torch.channels_last))
         scores = F.interpolate(scores.float(), size=grid, mode="bilinear", align_corners=False)
         return scores[0].numpy().astype(np.float32, copy=False)
