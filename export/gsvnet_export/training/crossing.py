@@ -54,7 +54,7 @@ class Crossing:
 
     def motion(self, points: NDArray[np.float64], k: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Points [h,w,2] of frame k -> where frame k - 1 shows those of the thing; [h,w] which of them are its own."""
-        there = _applied(np.linalg.inv(self.maps[k]), points)
+        there = _applied(np.linalg.inv(self.maps[k]).astype(np.float64), points)
         x, y = there[..., 0].astype(np.float32), there[..., 1].astype(np.float32)
         within = cv2.remap(self.cut.mask, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) > 0.5
         return _applied(self.maps[k - 1], there), within
