@@ -15,7 +15,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -47,7 +47,7 @@ class Options:
     only: tuple[str, ...] = ()
     max_frames: int | None = None
     threads: int | None = None
-    precisions: str = "f32"
+    precisions: str = "f32"  # those that this processor computes in
 
     def clip(self, name: str) -> str:
         return str(self.data / "clips" / f"{name}.mp4")
@@ -134,8 +134,8 @@ def sections(options: Options) -> list[Section]:
 class Measurements:
     """What the sections' commands print: from the cache, or by running them, each command once."""
 
-    def __init__(self, options: Options) -> None:
-        self.circumstances = circumstances(options.bundle)
+    def __init__(self, options: Options, circumstances: str) -> None:
+        self.circumstances = circumstances
         self._options, self._done = options, dict[str, list[Facts]]()
 
     def of(self, section: Section) -> list[Facts] | None:
@@ -174,9 +174,11 @@ def ask(command: Sequence[str]) -> Facts:
     return facts
 
 
-def circumstances(bundle: str) -> str:
-    """What has to be the same for a kept figure to hold: the bundle's graphs and sizes, the machine, the runtimes."""
-    stated, doctor = ask(["inspect", bundle]), ask(["doctor"])
+def circumstances(stated: Facts, doctor: Facts) -> str:
+    """What has to be the same for a kept figure to hold: the bundle's graphs and sizes, the machine, the runtimes.
+
+    stated, doctor: what `inspect` and `doctor` say.
+    """
     runtimes = {name: doctor["packages"].get(name) for name in ("openvino", "onnxruntime")}
     facts = [stated[name] for name in ("graphs", "sizes", "interval", "precision")]
     return json.dumps([facts, runtimes, doctor["cpu"], doctor["gsvnet_engine"]], sort_keys=True)
@@ -478,16 +480,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-frames", type=int, help="a trial on the first frames of everything")
     parser.add_argument("--threads", type=int)
     given = parser.parse_args(arguments)
-    bf16 = any("bf16" in feature for feature in ask(["doctor"])["cpu"]["features"])
-    precisions = "f32,bf16" if bf16 else "f32"
-    options = Options(**{**vars(given), "only": tuple(given.only), "precisions": precisions})
+    options = Options(**{**vars(given), "only": tuple(given.only)})
     names = [section.name for section in sections(options)] + ["pictures"]
     for name in options.only:
         if name not in names:
             parser.error(f"--only {name}: there are {', '.join(names)}")
     options.cache.mkdir(parents=True, exist_ok=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    measurements = Measurements(options)
+    stated, doctor = ask(["inspect", options.bundle]), ask(["doctor"])
+    if any("bf16" in feature for feature in doctor["cpu"]["features"]):
+        options = replace(options, precisions="f32,bf16")
+    measurements = Measurements(options, circumstances(stated, doctor))
     options.output.write_text("\n".join(page(options, measurements)) + "\n")
     keep_for_export(measurements, options)
     print(options.output, file=sys.stderr)
