@@ -11,6 +11,9 @@
 #include <openvino/core/op_extension.hpp>
 #include <openvino/frontend/onnx/extension/op.hpp>
 #include <openvino/openvino.hpp>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include "../../../plugins/openvino/operations.h"
 #include "error.h"
@@ -123,7 +126,9 @@ void fix(const std::shared_ptr<ov::Model>& model, const Signature& expected) {
 // AVX2 without VNNI sums pairs of 8-bit products in 16 bits, which overflow; there what is quantised is computed in float32.
 bool int8_is_exact() {
 #if defined(__x86_64__)
-  return !__builtin_cpu_supports("avx2") || __builtin_cpu_supports("avx512vnni");
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  const bool avx_vnni = __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4);
+  return !__builtin_cpu_supports("avx2") || __builtin_cpu_supports("avx512vnni") || avx_vnni;
 #else
   return true;
 #endif

@@ -223,14 +223,14 @@ def _core() -> "openvino.Core":
     return openvino.Core()
 
 
-@cache
 def _int8_is_exact() -> bool:
     """Whether 8-bit products add up without loss. AVX2 alone sums pairs in 16 bits, which overflow: of a toy network's
-    labels 55 % came out otherwise than on ONNX Runtime. There what is quantised is computed in float32."""
+    labels 55 % came out otherwise than in float32. There what is quantised is computed in float32."""
     features = machine.cpu()["features"]
     return "avx2" not in features or "avx512_vnni" in features or "avx_vnni" in features
 
 
+@cache
 def why_no_extension() -> str | None:
     """None where the extension is loaded; else why not, in one line.
 
