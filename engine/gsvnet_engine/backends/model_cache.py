@@ -24,7 +24,8 @@ _FOLDER, _SUFFIX = "models", ".model"
 class ModelKey:
     """All that a compiled network depends on. shapes: every input's shape, and the value of every constant one.
 
-    extension_sha256: of the library that knows the operations, "" without. threads: None where the runtime chose.
+    extension_sha256: of the library that knows the operations, "" without. int8: whether
+    quantised layers are computed in 8 bits. threads: None where the runtime chose.
     """
 
     bundle: str
@@ -34,6 +35,7 @@ class ModelKey:
     runtime: str
     processor: str
     precision: str
+    int8: bool
     threads: int | None
     streams: int
     shapes: Mapping[str, tuple[int, ...]]

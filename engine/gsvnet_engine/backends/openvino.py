@@ -196,6 +196,7 @@ class OpenVino:
             runtime=f"OpenVINO {self._openvino.__version__}",
             processor=" ".join([processor["model"], *processor["features"]]),
             precision=self.precision,
+            int8=_int8_is_exact(),
             threads=threads,
             streams=streams,
             shapes={**expected.inputs, **expected.constants},

@@ -134,9 +134,7 @@ class MovedStill:
 
     def flow(self, k: int, grid: Sequence[int]) -> Float32:
         """Motion from frame k back to k - 1, [2,h,w] in cells of `grid`, exact at their centres; NaN where unknown."""
-        ratio = np.array([self._labels.shape[1] / grid[1], self._labels.shape[0] / grid[0]])  # pixels a cell
-        rows, columns = np.indices(grid, np.float64)
-        points = (np.stack([columns, rows], -1) + 0.5) * ratio - 0.5
+        points, ratio = cell_centres(self.size, grid)
         source, known = self.to_still(points, k)
         motion = np.where(known[..., None], (self.to_frame(source, k - 1) - points) / ratio, np.nan)
         return np.ascontiguousarray(motion.transpose(2, 0, 1)).astype(np.float32)
@@ -182,6 +180,13 @@ class MovedStill:
         x = np.clip(points[..., 0] + 0.5, 0, width - 1).astype(np.int32)
         y = np.clip(points[..., 1] + 0.5, 0, height - 1).astype(np.int32)
         return self._close[y, x]
+
+
+def cell_centres(size: Sequence[int], grid: Sequence[int]) -> tuple[Points, Points]:
+    """Of a picture of `size` (H,W): the centres of the grid's cells [h,w,2], and how many pixels [2] a cell spans."""
+    ratio = np.array([size[1] / grid[1], size[0] / grid[0]])
+    rows, columns = np.indices(tuple(grid), np.float64)
+    return (np.stack([columns, rows], -1) + 0.5) * ratio - 0.5, ratio
 
 
 def _mapped(matrix: NDArray[np.float64], points: NDArray[Any]) -> Points:

@@ -13,7 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from gsvnet_export.data.stills import Image, Labels, Stills
-from gsvnet_export.training.camera import CAMERA_HEIGHT_M, HORIZON, MovedStill
+from gsvnet_export.training.camera import CAMERA_HEIGHT_M, HORIZON, MovedStill, cell_centres
 
 _SMALLEST, _LARGEST = 0.0008, 0.08  # of the picture's area
 _TRIES = 8  # stills looked through for one cut
@@ -93,7 +93,8 @@ def crossing(
     """Send a cut through frames of `size` (H,W) that the maps in `camera` pan and zoom.
 
     It stands on the ground, at its own still's distance times 0.75 to 1.5, and moves sideways up to 0.7 m a frame
-    (38 km/h at 15 Hz) while it comes up to 14 % a frame nearer or goes up to 5 % farther.
+    (38 km/h at 15 Hz) while it comes nearer or goes farther by a few percent a frame; every third comes on by 5 to
+    25 %, as a car on the other lane does in the last frames before it leaves the picture at the side.
     """
     height, width = size
     horizon = HORIZON * height
@@ -102,7 +103,8 @@ def crossing(
     below = max((y + tall - horizon) * factor, _FARTHEST * height)  # pixels, of its foot under the horizon
     metres_a_pixel = CAMERA_HEIGHT_M / below
     sideways = np.clip(rng.normal(0, 0.3), -0.7, 0.7) / metres_a_pixel
-    growth = 1 + np.clip(rng.normal(0.02, 0.05), -0.05, 0.14)
+    oncoming = rng.random() < 1 / 3
+    growth = 1 + (rng.uniform(0.05, 0.25) if oncoming else np.clip(rng.normal(0.02, 0.05), -0.05, 0.14))
     met = int(rng.integers(len(camera)))  # the frame in which it is surely in the picture
     focus, foot = np.array([width / 2, horizon]), np.array([rng.uniform(0, width), horizon + below])
     mirrored = -1.0 if rng.random() < 0.5 else 1.0
@@ -132,10 +134,8 @@ class CrossedStill:
 
     def flow(self, k: int, grid: tuple[int, int]) -> NDArray[np.float32]:
         """As MovedStill.flow."""
-        flow, (height, width) = self._moved.flow(k, grid), self._moved.size
-        ratio = np.array([width / grid[1], height / grid[0]])  # pixels a cell
-        rows, columns = np.indices(grid, np.float64)
-        points = (np.stack([columns, rows], -1) + 0.5) * ratio - 0.5
+        flow = self._moved.flow(k, grid)
+        points, ratio = cell_centres(self._moved.size, grid)
         for each in self._crossings:
             before, own = each.motion(points, k)
             flow[:, own] = ((before - points) / ratio)[own].T

@@ -18,7 +18,7 @@ from tests import media, toy_bundle
 
 KEY = ModelKey(
     bundle="street", graph="propagate.onnx", graph_sha256="ab" * 32, extension_sha256="", runtime="OpenVINO 2026.4.1",
-    processor="some avx2", precision="f32", threads=2, streams=1, shapes={"current": (1, 3, 90, 160)},
+    processor="some avx2", precision="f32", int8=True, threads=2, streams=1, shapes={"current": (1, 3, 90, 160)},
 )  # fmt: skip
 PICTURES = [np.random.default_rng(n).integers(0, 256, (96, 128, 3), np.uint8) for n in range(4)]
 _IN_ANOTHER = """
@@ -50,8 +50,8 @@ class TestModelCache:
         "change",
         [
             {"graph_sha256": "cd" * 32}, {"extension_sha256": "ef" * 32}, {"runtime": "OpenVINO 2026.5"},
-            {"processor": "other"}, {"precision": "bf16"}, {"threads": None}, {"threads": 1}, {"streams": 2},
-            {"shapes": {"current": (1, 3, 90, 120)}}, {"bundle": "other"},
+            {"processor": "other"}, {"precision": "bf16"}, {"int8": False}, {"threads": None},
+            {"threads": 1}, {"streams": 2}, {"shapes": {"current": (1, 3, 90, 120)}}, {"bundle": "other"},
         ],
     )  # fmt: skip
     def test_all_of_the_key_counts(self, change: dict[str, object], cache: ModelCache) -> None:
