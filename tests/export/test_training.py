@@ -120,6 +120,27 @@ def test_the_mean_of_checkpoints(runs: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "no.safetensors").exists()
 
 
+def test_drives_alike_gives_each_drive_as_many_views(root: Path) -> None:
+    data = load_labelled("camvid", root)
+    names, picture = ["a_1", "a_2", "a_3", "b_1"], data.train[0]
+    seen: list[str] = []
+
+    def still(name: str) -> Still:
+        def read() -> tuple[np.ndarray, np.ndarray]:
+            seen.append(name)
+            return picture
+
+        return Still(name, read)
+
+    data = replace(data, train=Stills([still(name) for name in names], keep=False), auxiliary=None)
+    recipe = replace(keyframe.PRESETS["smoke"], crop=(16, 16), batch=300)
+    for alike, of_b in ((False, 0.25), (True, 0.5)):
+        seen.clear()
+        keyframe.draw(0, replace(recipe, drives_alike=alike), data)
+        assert len(seen) == 300 and set(seen) == set(names)
+        assert abs(seen.count("b_1") / 300 - of_b) < 0.1
+
+
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(root: Path, tmp_path: Path) -> None:
     data = load_labelled("camvid", root)
     recipe = replace(keyframe.PRESETS["smoke"], steps=6, crop=(32, 32), trunk="resnet18")

@@ -56,6 +56,13 @@ class Stills:
     def names(self) -> list[str]:
         return [still.name for still in self.items]
 
+    @cached_property
+    def shares_by_drive(self) -> NDArray[np.float64]:
+        """[n], summing to one: by these every drive (a name up to its first _) is drawn as often as any other."""
+        drives = [name.split("_")[0] for name in self.names]
+        shares = np.array([1 / drives.count(drive) for drive in drives])
+        return shares / shares.sum()
+
 
 def version(path: Path) -> tuple[int, int]:
     """(bytes, nanoseconds at which it was last changed)."""

@@ -35,6 +35,7 @@ class KeyframeRecipe:
     other_sky: float = 0.0  # share of the views that get another sky
     markings: float = 0.0  # share of the views whose road gets more lines and dashes
     shadows: float = 0.0  # share of the views into which a shadow falls
+    drives_alike: bool = False  # every drive of `train` gives as many views, however many stills it has
     auxiliary_share: float = 0.125  # of the draws, from the machine-labelled stills
     lovasz: float = 0.0  # weight of the Lovász-softmax term beside the cross entropy's 1
     frozen_to_stride_4: bool = False  # the trunk's layers up to there keep their weights and statistics
@@ -94,7 +95,11 @@ def draw(step: int, recipe: KeyframeRecipe, data: LabelledData) -> Batch:
     views: list[tuple[NDArray[np.float32], Labels]] = []
     for _ in range(recipe.batch):
         source = auxiliary if auxiliary is not None and rng.random() < recipe.auxiliary_share else data.train
-        image, labels = source[int(rng.integers(len(source)))]
+        if recipe.drives_alike and source is data.train:
+            index = int(rng.choice(len(source), p=source.shares_by_drive))
+        else:
+            index = int(rng.integers(len(source)))
+        image, labels = source[index]
         sky = names.index("sky") if "sky" in names and rng.random() < recipe.other_sky else None
         road = names.index("road") if "road" in names and _one_of(recipe.markings, rng) else None
         shadow = _one_of(recipe.shadows, rng)
