@@ -60,17 +60,19 @@ PRESETS = {
         ema=0.0,
     ),
     # From a checkpoint of "best" (--init): larger views, as keyframes at 3/4 of the working size are; other skies,
-    # markings and shadows; the measure itself in the loss. Frozen early layers halve the time of a step. Several runs
-    # with other seeds, one after another or side by side, and `train average` of them go further than one longer run.
+    # markings and shadows; every drive alike; the measure itself in the loss. Frozen early layers halve the time of a
+    # step. Several runs with other seeds, one after another or side by side, and `train average` of them go further
+    # than one longer run.
     "finetune": KeyframeRecipe(
         steps=900,
         crop=(384, 528),
         scale=(0.9, 2.4),
-        lr=5e-4,
+        lr=7e-4,
         colour=0.6,
         other_sky=0.3,
         markings=0.2,
         shadows=0.2,
+        drives_alike=True,
         lovasz=1.0,
         frozen_to_stride_4=True,
         measured_at=1.5,
