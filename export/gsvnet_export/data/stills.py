@@ -60,8 +60,9 @@ class Stills:
     def shares_by_drive(self) -> NDArray[np.float64]:
         """[n], summing to one: by these every drive (a name up to its first _) is drawn as often as any other."""
         drives = [name.split("_")[0] for name in self.names]
-        shares = np.array([1 / drives.count(drive) for drive in drives])
-        return shares / shares.sum()
+        shares: NDArray[np.float64] = np.array([1 / drives.count(drive) for drive in drives])
+        shares /= shares.sum()
+        return shares
 
 
 def version(path: Path) -> tuple[int, int]:

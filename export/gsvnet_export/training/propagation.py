@@ -55,10 +55,7 @@ class PropagationRecipe:
     flow_refinements: int = 2
     sharpened: bool = True
     flow_steps: int = 0  # the first steps teach the flow alone, on pairs of frames
-    drift: int = 16  # some batches start from scores propagated up to so far, to the window's end and back
-    drift_every: int = (
-        2  # one batch in so many does: fewer cost agreement after 16 frames, more of it after one
-    )
+    drift: int = 16  # half of the windows start from scores propagated so far, to the window's end and back
 
 
 def _of_papers_network(recipe: PropagationRecipe) -> PropagationRecipe:
@@ -251,7 +248,7 @@ def window_loss(
             flow = model.flow(batch.pictures[1], batch.pictures[0])
         return _flow_loss(flow.float(), batch.flows[0])
     length, losses = len(batch.pictures) - 1, []
-    scores = _drifted(model, batch, recipe.drift, recipe.drift_every)
+    scores = _drifted(model, batch, recipe.drift)
     supervised = length if recipe.supervise_every_step else 1
     for k in range(length):
         with bf16_where_fast():
@@ -268,16 +265,16 @@ def window_loss(
 
 
 @torch.no_grad()
-def _drifted(model: Propagation, batch: Batch, longest: int, every: int) -> Tensor:
-    """The first frame's scores; for one batch in `every` as they are after up to `longest` steps through the window and
+def _drifted(model: Propagation, batch: Batch, longest: int) -> Tensor:
+    """The first frame's scores; for every second batch as they are after up to `longest` steps through the window and
     back. What a step adds must not grow over an interval longer than a window.
 
     Tried: drift for the clip windows alone; agreement after 4 and 16 frames fell by 0.4 and 1 points.
     """
     scores, there = batch.scores, range(len(batch.pictures))
-    rounds = longest // (2 * (len(batch.pictures) - 1)) * (batch.step % every == every - 1)
+    rounds = longest // (2 * (len(batch.pictures) - 1)) * (batch.step % 2)
     way = [*there, *there[-2::-1]]
-    for _ in range(rounds and 1 + batch.step // every % rounds):
+    for _ in range(rounds and 1 + batch.step // 2 % rounds):
         for before, now in pairwise(way):
             with bf16_where_fast():
                 scores = model(batch.pictures[now], batch.pictures[before], scores).float()

@@ -188,7 +188,7 @@ class StillWindows:
         self.stills, self.classes, self.geometry = stills, classes, geometry
         self.variants, self.seed = variants, seed
         self._folder = folder
-        way = str((variants, seed, classes, "crossed, oncoming"))
+        way = str((variants, seed, classes, "crossed"))
         self._name = f"stills-{_digest(*stills.versions(), way, str(geometry))}"
         frames = (self._filmed(index) for index in range(len(self)))
         parts = ("pictures", "labels", "flows")
@@ -226,13 +226,13 @@ class StillWindows:
     def _moved(self, index: int) -> CrossedStill:
         """Every third variant of a still is zoomed and shifted as a whole, the others are driven into.
 
-        Things of other stills cross three of four windows, one to three of them.
+        Things of other stills cross two of three windows, one or two of them.
         """
         image, labels = self.stills[index // self.variants]
         rng = np.random.default_rng([self.seed, index])
         path = camera_path(labels.shape, FRAMES, rng, drive=index % self.variants % 3 > 0)
         moved = MovedStill(image, labels, path, self.classes, rng)
-        cuts = [cut_from(self.stills, self.classes.movers, rng) for _ in range(int(rng.integers(4)))]
+        cuts = [cut_from(self.stills, self.classes.movers, rng) for _ in range(int(rng.integers(3)))]
         size = (labels.shape[0], labels.shape[1])
         return CrossedStill(moved, [crossing(cut, size, path.maps, rng) for cut in cuts if cut is not None])
 
