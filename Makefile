@@ -4,7 +4,7 @@ VIDEO ?= samples/street.mp4
 ARGS ?= --interval 4
 NATIVE = pyproject.toml CMakeLists.txt $(shell find plugins -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 
-.PHONY: demo test check check-long clean
+.PHONY: demo test check check-long check-gpu clean
 
 demo: .venv-run/.ready
 	.venv-run/bin/gsvnet-engine run "$(VIDEO)" $(ARGS) --force
@@ -19,6 +19,10 @@ check: .venv/.ready
 
 check-long: .venv/.ready
 	.venv/bin/python -m pytest -m long
+
+# What needs a real NVIDIA GPU; skips, saying so, where there is none.
+check-gpu: .venv/.ready
+	.venv/bin/python -m pytest -m gpu -rs tests/gpu
 
 .venv-run/.ready: $(NATIVE)
 	$(PYTHON) -m venv .venv-run

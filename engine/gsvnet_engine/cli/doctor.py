@@ -4,13 +4,16 @@ import json
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gsvnet_engine import __version__, machine
 from gsvnet_engine.errors import BackendError, GsvnetError
 from gsvnet_engine.machine import package_version
+
+if TYPE_CHECKING:
+    from gsvnet_engine.cuda.device import DeviceInfo
 
 EXPORT_PACKAGES = ("torch", "onnx", "safetensors", "matplotlib")
 
@@ -147,17 +150,27 @@ def check_gpu() -> Check:
     """Which GPU, which TensorRT, and on which road its graphs run; or what is missing for that."""
     from gsvnet_engine.backends.tensorrt.backend import examine
     from gsvnet_engine.backends.tensorrt.options import GpuOptions
+    from gsvnet_engine.cuda.device import probe
 
     try:
-        device, choice = examine(GpuOptions())
+        card = probe()[0]
     except GsvnetError as error:
         return Check(name="GPU", ok=False, detail=f"{error}; networks run on the CPU", optional=True)
-    major, minor = device.capability
-    detail = (
-        f"{device.name} (compute capability {major}.{minor}, {device.memory_bytes / 2**30:.0f} GiB, driver for CUDA "
-        f"{device.driver[0]}.{device.driver[1]}); {choice.title}, road {choice.road}: {choice.why}"
-    )
+    try:
+        card, choice = examine(GpuOptions())
+    except GsvnetError as error:
+        detail = f"{_described(card)}; {error}; the next line says whether ONNX Runtime takes its place"
+        return Check(name="GPU", ok=False, detail=detail, optional=True)
+    detail = f"{_described(card)}; {choice.title}, road {choice.road}: {choice.why}"
     return Check(name="GPU", ok=True, detail=detail, optional=True)
+
+
+def _described(card: "DeviceInfo") -> str:
+    (major, minor), (driver, minor_driver) = card.capability, card.driver
+    return (
+        f"{card.name} (compute capability {major}.{minor}, {card.memory_bytes / 2**30:.0f} GiB, driver for CUDA "
+        f"{driver}.{minor_driver})"
+    )
 
 
 def check_onnxruntime_gpu() -> Check:

@@ -5,10 +5,13 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gsvnet_engine.errors import UsageError
 from gsvnet_engine.geometry import Geometry, Scaled, ShortSide
+
+if TYPE_CHECKING:
+    import torch
 
 # What a manifest may state, for the options that end up in it.
 LARGEST_SHORT_SIDE, LARGEST_SCALE, LARGEST_INTERVAL = 8192, 4, 1000
@@ -49,6 +52,26 @@ def geometry(short_side: int | None, keyframe_scale: str, multiple: int = 8) -> 
     return Geometry(
         working=ShortSide(short_side) if short_side else "source", keyframe=Scaled(scale, multiple)
     )
+
+
+def torch_device(name: str | None) -> "torch.device":
+    """The device to train on; None: the GPU that torch sees, else the CPU. UsageError for what is not there."""
+    import torch
+
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device {name}: give cpu, cuda, or cuda: and a GPU's number")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"--device {name}: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs; a GPU needs a CUDA "
+            "build of torch (pytorch.org)"
+        )
+    return device
 
 
 def line_of_text(option: str, text: str) -> str:

@@ -19,6 +19,9 @@ Data = Annotated[
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps instead of the preset's.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in the same folder.")]
 Seed = Annotated[int | None, typer.Option(help="Random seed instead of the preset's.")]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda or cuda:1. Default: the GPU that torch sees, else the CPU.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
@@ -41,10 +44,11 @@ def train_keyframe(
     steps: Steps = None,
     seed: Seed = None,
     resume: Resume = False,
+    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a keyframe network on labelled stills. Writes OUTPUT/checkpoint.safetensors."""
-    from gsvnet_export.cli.options import choose_preset, one_of, print_run, tell
+    from gsvnet_export.cli.options import choose_preset, one_of, print_run, tell, torch_device
     from gsvnet_export.data.datasets import load_labelled
     from gsvnet_export.networks import NETWORKS, TRUNKS
     from gsvnet_export.outputs import check_writable
@@ -56,8 +60,9 @@ def train_keyframe(
     one_of("--network", recipe.network, NETWORKS)
     one_of("--trunk", recipe.trunk, TRUNKS)
     check_writable(output, "-o")
+    where = torch_device(device)
     labelled = load_labelled(dataset, data)
-    keyframe.train_keyframe(output, recipe, labelled, init, resume=resume, say=tell)
+    keyframe.train_keyframe(output, recipe, labelled, init, resume=resume, device=where, say=tell)
     print_run(output, as_json)
 
 
@@ -90,12 +95,13 @@ def train_propagation(
     steps: Steps = None,
     seed: Seed = None,
     resume: Resume = False,
+    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Train PF from windows of clips, the frozen keyframe network as teacher, and from moved labelled stills."""
     from gsvnet_engine.errors import UsageError
     from gsvnet_export.bundles import load_keyframe
-    from gsvnet_export.cli.options import choose_preset, geometry, print_run, tell
+    from gsvnet_export.cli.options import choose_preset, geometry, print_run, tell, torch_device
     from gsvnet_export.outputs import check_writable
     from gsvnet_export.training import propagation
     from gsvnet_export.training.windows import load_windows
@@ -105,13 +111,13 @@ def train_propagation(
     dataset = config["data"]["dataset"]
     if stills and dataset != "camvid":
         raise UsageError(f"{keyframe}: trained on {dataset}, and the stills are CamVid's: give --no-stills")
-    sizes = geometry(short_side, keyframe_scale)
+    sizes, where = geometry(short_side, keyframe_scale), torch_device(device)
     check_writable(output, "-o")
     if cache is not None:
         check_writable(cache, "--cache")
-    windows = load_windows(data, keyframe, network, sizes, cache or output / "cache", stills, tell)
+    windows = load_windows(data, keyframe, network, sizes, cache or output / "cache", stills, tell, where)
     propagation.train_propagation(
-        output, recipe, len(config["data"]["classes"]), windows, init, resume=resume, say=tell
+        output, recipe, len(config["data"]["classes"]), windows, init, resume=resume, device=where, say=tell
     )
     print_run(output, as_json)
 

@@ -46,8 +46,8 @@ def segmentation_warp(scores: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
 def segmentation_warp_body(scores: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
     flow = torch.where(torch.isnan(flow), torch.zeros_like(flow), flow).float().clamp(-1e4, 1e4)
     h, w = scores.shape[2], scores.shape[3]
-    x = torch.arange(w, dtype=flow.dtype)[None, None] + flow[:, 0]
-    y = torch.arange(h, dtype=flow.dtype)[None, :, None] + flow[:, 1]
+    x = torch.arange(w, dtype=flow.dtype, device=flow.device)[None, None] + flow[:, 0]
+    y = torch.arange(h, dtype=flow.dtype, device=flow.device)[None, :, None] + flow[:, 1]
     grid = torch.stack([(2 * x + 1) / w - 1, (2 * y + 1) / h - 1], 3)
     warped = F.grid_sample(scores, grid, mode="bilinear", padding_mode="border", align_corners=False)
     index = warped.detach().argmax(1, keepdim=True).to(warped.dtype)

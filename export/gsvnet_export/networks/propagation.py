@@ -137,7 +137,7 @@ class Match(nn.Module):
         self.sharpness = nn.Parameter(torch.tensor(30.0))
 
     def forward(self, now: Tensor, before: Tensor) -> Tensor:
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(now.device.type, enabled=False):
             padded = F.pad(before.float(), (self.radius,) * 4, mode="replicate")
             shifted = F.conv2d(padded, self.shifts, groups=3)
             apart = (shifted - F.conv2d(now.float(), self.copies, groups=3)).abs()

@@ -15,7 +15,7 @@ from gsvnet_export.networks import build_keyframe
 from gsvnet_export.networks.pretrained import initialise
 from gsvnet_export.outputs import Say
 from gsvnet_export.training.augment import random_view
-from gsvnet_export.training.loop import LoopOptions, bf16_where_fast, cosine, train
+from gsvnet_export.training.loop import CPU, LoopOptions, bf16_where_fast, cosine, on, train, workers_beside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Batch:
-    """pictures [N,3,h,w] float32 in 0..1, labels [N,h,w] int64 with IGNORE; which step they are for."""
+    """pictures [N,3,h,w] float32 in 0..1, labels [N,h,w] uint8 with IGNORE; which step they are for."""
 
     pictures: Tensor
     labels: Tensor
@@ -109,7 +109,7 @@ def draw(step: int, recipe: KeyframeRecipe, data: LabelledData) -> Batch:
             random_view(image, labels, rng, recipe.crop, recipe.scale, recipe.colour, sky, road, shadow)
         )
     pictures = torch.from_numpy(np.stack([v[0] for v in views]))
-    labels_ = torch.from_numpy(np.stack([v[1] for v in views])).long()
+    labels_ = torch.from_numpy(np.stack([v[1] for v in views]))
     return Batch(pictures.contiguous(memory_format=torch.channels_last), labels_, step)
 
 
@@ -169,15 +169,16 @@ def miou(model: nn.Module, stills: Stills, classes: int, scale: float = 1.0) -> 
 
     Classes without ground truth are left out.
     """
+    device = next(model.parameters()).device
     confusion = torch.zeros(classes * classes, dtype=torch.int64)
     for index in range(len(stills)):
         image, labels = stills[index]
-        picture = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+        picture = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float() / 255
         if scale != 1.0:
             picture = F.interpolate(picture, scale_factor=scale, mode="bilinear", antialias=True)
-        with bf16_where_fast():
+        with bf16_where_fast(device):
             scores = model(picture.contiguous(memory_format=torch.channels_last))
-        predicted = F.interpolate(scores.float(), size=labels.shape, mode="bilinear").argmax(1)[0]
+        predicted = F.interpolate(scores.float(), size=labels.shape, mode="bilinear").argmax(1)[0].cpu()
         truth = torch.from_numpy(labels).long()
         valid = truth < classes
         confusion += torch.bincount(truth[valid] * classes + predicted[valid], minlength=classes * classes)
@@ -203,9 +204,10 @@ def train_keyframe(
     init: Path | None = None,
     *,
     resume: bool = False,
+    device: torch.device = CPU,
     say: Say = lambda note: None,
 ) -> nn.Module:
-    """Train N into `folder`; returns its EMA weights. The held-out slice is only measured.
+    """Train N into `folder`; returns its EMA weights, on `device`. The held-out slice is only measured.
 
     `init`: a checkpoint of a trunk or of a whole network, ours or published; None: the trunk's packaged ImageNet
     weights where there are any, else random ones.
@@ -213,8 +215,8 @@ def train_keyframe(
     torch.manual_seed(recipe.seed)
     model = build_keyframe(recipe.network, recipe.trunk, data.classes)
     started_from = initialise(model, recipe.trunk, init)
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    weights = class_weights(class_frequencies(data.train, data.classes))
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    weights = class_weights(class_frequencies(data.train, data.classes)).to(device)
     frozen = trunk_to_stride_4(model) if recipe.frozen_to_stride_4 else []
     for part in frozen:
         part.requires_grad_(False)
@@ -229,9 +231,10 @@ def train_keyframe(
     def loss(batch: Batch) -> Tensor:
         for part in frozen:
             part.eval()
-        with bf16_where_fast():
+        batch = on(device, batch)
+        with bf16_where_fast(device):
             scores = model(batch.pictures)
-        return scores_loss(scores, batch.labels, weights, recipe.lovasz, batch.step % 16)
+        return scores_loss(scores, batch.labels.long(), weights, recipe.lovasz, batch.step % 16)
 
     config = {
         "kind": "keyframe",
@@ -248,7 +251,12 @@ def train_keyframe(
         loss,
         lambda step: draw(step, recipe, data),
         lambda ema: {"slice_miou": miou(ema, data.held_out, data.classes, recipe.measured_at)},
-        LoopOptions(steps=recipe.steps, lr_at=cosine(recipe.steps), ema=recipe.ema),
+        LoopOptions(
+            steps=recipe.steps,
+            lr_at=cosine(recipe.steps),
+            ema=recipe.ema,
+            workers=workers_beside(device),
+        ),
         resume=resume,
         say=say,
     )

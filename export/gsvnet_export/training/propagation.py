@@ -20,7 +20,16 @@ from gsvnet_export.networks.operations import label_upsample
 from gsvnet_export.networks.propagation import Propagation, PropagationConfig
 from gsvnet_export.outputs import Say
 from gsvnet_export.training.keyframe import class_weights, scores_loss
-from gsvnet_export.training.loop import LoopOptions, bf16_where_fast, cosine, load_checkpoint, train
+from gsvnet_export.training.loop import (
+    CPU,
+    LoopOptions,
+    bf16_where_fast,
+    cosine,
+    load_checkpoint,
+    on,
+    train,
+    workers_beside,
+)
 from gsvnet_export.training.windows import FRAMES, STRIDES, ClipCache, Float32, StillWindows, Windows
 
 
@@ -100,7 +109,7 @@ PRESETS["smoke"] = replace(PRESETS["best"], steps=6, batch=2, crop=(16, 24))
 class Batch:
     """Of one training step: pictures [K+1,N,3,h,w]; first scores [N,C,h,w] (none where the flow alone is taught);
     flows [K,N,2,h,w] in cells, NaN where unknown; targets of the N_c clip windows (scores [K,N_c,C,h,w]) and of the N_s
-    still windows behind them (labels [K,N_s,H,W], int64 with IGNORE)."""
+    still windows behind them (labels [K,N_s,H,W], uint8 with IGNORE)."""
 
     step: int
     pictures: Tensor
@@ -140,7 +149,7 @@ def draw(step: int, recipe: PropagationRecipe, clips: list[ClipCache], stills: S
         torch.empty(0) if pairs else torch.from_numpy(np.stack(first)),
         torch.from_numpy(np.stack(flows, 1)),
         torch.from_numpy(np.stack(teacher, 1)) if teacher else torch.empty(length, 0),
-        torch.from_numpy(np.stack(labels, 1)).long() if labels else torch.empty(length, 0),
+        torch.from_numpy(np.stack(labels, 1)) if labels else torch.empty(length, 0),
     )
 
 
@@ -233,7 +242,7 @@ class SegmentationLoss:
         if of_clips:
             loss = loss + _distillation(scores[:of_clips], batch.teacher[k])
         if of_clips < len(scores):
-            labels, phase = batch.labels[k], batch.step % 16
+            labels, phase = batch.labels[k].long(), batch.step % 16
             loss = loss + scores_loss(scores[of_clips:], labels, self.class_weights, self.lovasz, phase)
         return loss
 
@@ -243,15 +252,16 @@ def window_loss(
 ) -> Tensor:
     """Mean over supervised steps of the segmentation loss of S_t and (weighed) of f, and mean over all steps (weighed)
     of the flow's distance from the motion where that is known; the last alone where there are no scores."""
+    device = batch.pictures.device
     if not len(batch.scores):
-        with bf16_where_fast():
+        with bf16_where_fast(device):
             flow = model.flow(batch.pictures[1], batch.pictures[0])
         return _flow_loss(flow.float(), batch.flows[0])
     length, losses = len(batch.pictures) - 1, []
     scores = _drifted(model, batch, recipe.drift)
     supervised = length if recipe.supervise_every_step else 1
     for k in range(length):
-        with bf16_where_fast():
+        with bf16_where_fast(device):
             step = model.step(batch.pictures[k + 1], batch.pictures[k], scores)
         scores = step.scores.float()
         if k >= length - supervised:
@@ -276,7 +286,7 @@ def _drifted(model: Propagation, batch: Batch, longest: int) -> Tensor:
     way = [*there, *there[-2::-1]]
     for _ in range(rounds and 1 + batch.step // 2 % rounds):
         for before, now in pairwise(way):
-            with bf16_where_fast():
+            with bf16_where_fast(scores.device):
                 scores = model(batch.pictures[now], batch.pictures[before], scores).float()
     return scores
 
@@ -301,10 +311,13 @@ def agreement(model: nn.Module, clips: list[ClipCache], steps: int = 4, every: i
     Nothing where every clip is shorter.
     """
     ours = kept = cells = 0
+    device = next(model.parameters()).device
     for clip in clips:
         for at in range(0, len(clip) - steps, every):
-            pictures = torch.from_numpy(clip.pictures[at : at + steps + 1].astype(np.float32) / 255)
-            teacher = torch.from_numpy(clip.scores[[at, at + steps]].astype(np.float32))
+            pictures = torch.from_numpy(clip.pictures[at : at + steps + 1].astype(np.float32) / 255).to(
+                device
+            )
+            teacher = torch.from_numpy(clip.scores[[at, at + steps]].astype(np.float32)).to(device)
             scores = teacher[:1]
             for k in range(steps):
                 scores = model(pictures[k + 1 : k + 2], pictures[k : k + 1], scores)
@@ -318,20 +331,21 @@ def agreement(model: nn.Module, clips: list[ClipCache], steps: int = 4, every: i
 @torch.inference_mode()
 def still_miou(model: Propagation, stills: StillWindows) -> dict[str, float]:
     """mIoU in percent of the last frame of moved held-out stills: propagated, and by warping alone."""
+    device = next(model.parameters()).device
     confusions = {
         "still_miou": Confusion(model.config.classes),
         "still_warp_miou": Confusion(model.config.classes),
     }
     for index in range(len(stills)):
         pictures, first, labels, _ = stills[index]
-        frames = torch.from_numpy(pictures)[:, None]
-        scores = warped = torch.from_numpy(first)[None]
+        frames = torch.from_numpy(pictures)[:, None].to(device)
+        scores = warped = torch.from_numpy(first)[None].to(device)
         for previous, current in pairwise(frames):
             step = model.step(current, previous, scores)
             scores, warped = step.scores, model.warp(warped, step.flow)[0]
         size = torch.tensor(labels[-1].shape)
         for name, found in zip(confusions, (scores, warped), strict=True):
-            confusions[name].add(labels[-1], label_upsample(found, size)[0].numpy())
+            confusions[name].add(labels[-1], label_upsample(found, size)[0].cpu().numpy())
     return {name: confusion.miou() for name, confusion in confusions.items()}
 
 
@@ -353,9 +367,10 @@ def train_propagation(
     init: Path | None = None,
     *,
     resume: bool = False,
+    device: torch.device = CPU,
     say: Say = lambda note: None,
 ) -> nn.Module:
-    """Train PF into `folder`; returns its EMA weights. The last tenth of each clip is only measured.
+    """Train PF into `folder`; returns its EMA weights, on `device`. The last tenth of each clip is only measured.
 
     `init`: a checkpoint of PF to start from; the stages that refine the flow, and Sharpen, may be missing there.
     """
@@ -377,10 +392,11 @@ def train_propagation(
             load_matching(model, state, str(init), optional=optional)
         except ValueError as error:
             raise InputError(f"{error}; give a checkpoint of PF for the same {classes} classes") from error
+    model.to(device)
     rest, tails = held_out_tail(windows.clips)
     weights = None
     if recipe.class_weighted and windows.stills is not None:
-        weights = class_weights(class_frequencies(windows.stills.stills, classes))
+        weights = class_weights(class_frequencies(windows.stills.stills, classes)).to(device)
     segmentation = SegmentationLoss(class_weights=weights, lovasz=recipe.lovasz)
 
     def measure(ema: nn.Module) -> dict[str, float]:
@@ -402,10 +418,12 @@ def train_propagation(
         model,
         described,
         _optimizer(model, recipe),
-        lambda batch: window_loss(model, batch, recipe, segmentation),
+        lambda batch: window_loss(model, on(device, batch), recipe, segmentation),
         lambda step: draw(step, recipe, rest, windows.stills),
         measure,
-        LoopOptions(steps=recipe.steps, lr_at=_schedule(recipe), ema=recipe.ema),
+        LoopOptions(
+            steps=recipe.steps, lr_at=_schedule(recipe), ema=recipe.ema, workers=workers_beside(device)
+        ),
         resume=resume,
         say=say,
     )

@@ -30,7 +30,7 @@ from gsvnet_export.data.stills import Labels, Stills, version
 from gsvnet_export.outputs import Say, whole, writing
 from gsvnet_export.training.camera import MovedStill, SceneClasses, camera_path
 from gsvnet_export.training.crossing import CrossedStill, crossing, cut_from
-from gsvnet_export.training.loop import bf16_where_fast
+from gsvnet_export.training.loop import CPU, bf16_where_fast
 
 Float32 = NDArray[np.float32]
 # (keyframe picture [1,3,H',W'], grid (h, w)) -> scores [C,h,w]
@@ -264,14 +264,16 @@ def load_windows(
     cache: Path,
     with_stills: bool,
     say: Say = lambda note: None,
+    device: torch.device = CPU,
 ) -> Windows:
-    """Windows of root/clips and, with `with_stills`, of root/camvid's training stills; the teacher runs once.
+    """Windows of root/clips and, with `with_stills`, of root/camvid's training stills; the teacher runs once, on
+    `device`.
 
     Clips of fewer than FEWEST frames are left out, and `say` hears of each; InputError where no clip is left.
     """
     paths = training_clips(root / "clips")
     stills, held_out = still_windows(root, geometry, cache) if with_stills else (None, None)
-    teacher, key = torch_teacher(keyframe), _file_digest(checkpoint)
+    teacher, key = torch_teacher(keyframe, device), _file_digest(checkpoint)
     clips = [cache_clip(path, cache, teacher, geometry, key) for path in paths]
     for short in (clip for clip in clips if len(clip) < FEWEST):
         say(f"skipped: {short.name}: {len(short)} frames; at least {FEWEST} are needed")
@@ -302,16 +304,18 @@ def still_windows(root: Path, geometry: Geometry, cache: Path) -> tuple[StillWin
     )
 
 
-def torch_teacher(keyframe: nn.Module) -> Teacher:
-    """The keyframe network on the CPU, in bf16 where fast: (picture [1,3,H',W'], grid) -> scores [C,h,w] float32."""
-    network = keyframe.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def torch_teacher(keyframe: nn.Module, device: torch.device = CPU) -> Teacher:
+    """The keyframe network on `device`, in bf16 where fast: (picture [1,3,H',W'], grid) -> scores [C,h,w] float32."""
+    network = keyframe.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def teach(picture: Float32, grid: tuple[int, int]) -> Float32:
-        with bf16_where_fast():
-            scores = network(torch.from_numpy(picture).contiguous(memory_format=torch.channels_last))
+        with bf16_where_fast(device):
+            scores = network(
+                torch.from_numpy(picture).to(device).contiguous(memory_format=torch.channels_last)
+            )
         scores = F.interpolate(scores.float(), size=grid, mode="bilinear", align_corners=False)
-        return scores[0].numpy().astype(np.float32, copy=False)
+        return scores[0].cpu().numpy().astype(np.float32, copy=False)
 
     return teach
 
