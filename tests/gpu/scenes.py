@@ -67,7 +67,6 @@ def let_go(folder: Path, cache: Path, outside: Outside) -> int:
 
 
 PLAIN: tuple[Scene, ...] = (scenes.streamed, scenes.grown, scenes.evaluated, scenes.left)
-AHEAD: tuple[Scene, ...] = (scenes.ahead,)
 OUTSIDE: tuple[Callable[[Path, Path, Outside], int], ...] = (
     lambda folder, cache, outside: scenes.outside(folder, cache),
     let_go,

@@ -126,9 +126,9 @@ class OnnxRuntimeGpu:
             precision=bundle.manifest.precision,
             shapes={**expected.inputs, **expected.constants},
         )
-        folder = PlanCache(self.options.cache_folder, self.options.cache_bytes).lend(key)
-        if any(folder.glob("*.engine")):
-            return folder
+        cache = PlanCache(self.options.cache_folder, self.options.cache_bytes)
+        if any(cache.lent(key).glob("*.engine")):
+            return cache.lend(key)
         where = f"{bundle.manifest.name} {expected.graph}"
         if not self.options.build:
             raise BackendError(
@@ -137,7 +137,7 @@ class OnnxRuntimeGpu:
         self.options.say(
             f"{where}: ONNX Runtime builds its TensorRT plans for {self.device.name}, which takes minutes"
         )
-        return folder
+        return cache.lend(key)
 
 
 class BoundNetwork:

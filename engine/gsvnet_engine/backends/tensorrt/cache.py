@@ -137,9 +137,13 @@ class PlanCache:
                 write_whole(self._compiled(key.stem), data)
         self._shrink(keep=key.stem)
 
+    def lent(self, key: PlanKey) -> Path:
+        """Where `lend` makes the folder of that key."""
+        return self._lent / key.stem
+
     def lend(self, key: PlanKey) -> Path:
         """A folder for what ONNX Runtime keeps of that key by itself. Raises OutputError."""
-        folder = self._lent / key.stem
+        folder = self.lent(key)
         try:
             write_whole(folder / "key.json", (json.dumps({"key": key.as_json()}, indent=1) + "\n").encode())
         except OSError as error:

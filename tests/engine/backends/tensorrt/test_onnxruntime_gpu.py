@@ -191,6 +191,7 @@ class TestTensorRTPlans:
             ),
         ):
             segmenter.warm(HEIGHT, WIDTH)
+        assert not any(gpu.cache_folder.rglob("*.json"))
 
     def test_options(self, folder: Path, gpu: GpuOptions) -> None:
         with Segmenter(folder, backend="onnxruntime-tensorrt", gpu=gpu) as segmenter:
