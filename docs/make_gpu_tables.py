@@ -387,7 +387,7 @@ def _size(size: tuple[int, int]) -> str:
 INTRODUCTION = """# GPUs: what the kernels take, and what to expect
 
 Written by `python docs/make_gpu_tables.py`. **Nothing on this page was measured on a GPU**
-(what was stands in gpu-install.md). Registers are the compiler's; the rest is counted, and divided by published figures.
+(gpu-install.md says what was). Registers are the compiler's; the rest is counted, and divided by published figures.
 What to install for which card, and how to measure it: [gpu-install.md](gpu-install.md).
 
 """

@@ -2,7 +2,7 @@
 
 Frames, state and labels are those of the tensorrt backend (GpuSession, Video). Only the networks differ: each is an
 ONNX Runtime session whose work goes on our compute stream, and whose inputs and outputs are bound to our device memory,
-so that S_t and i_{t-1} stay there. Confirmed on an H200 with the CUDA provider (tests/gpu); the TensorRT provider is not.
+so that S_t and i_{t-1} stay there. An H200 has confirmed the CUDA provider (tests/gpu), no card the TensorRT one.
 """
 
 import ctypes

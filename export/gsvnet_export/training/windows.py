@@ -167,6 +167,9 @@ class StillWindows:
     What the camera saw does not depend on the teacher: only the teacher's scores of the first frames are its own.
     Raises UsageError for a geometry by which a cell is no whole number of the stills' pixels: labels could not be
     cropped with scores.
+
+    Tried: a teacher that sees the first frames coarser and in other light, since it knows these stills (`street`'s:
+    83 % mIoU of them, 72 of held-out ones). 500 steps from scores of some 77 % left what propagation loses as it was.
     """
 
     def __init__(
