@@ -20,9 +20,10 @@ check: .venv/.ready
 check-long: .venv/.ready
 	.venv/bin/python -m pytest -m long
 
-# What needs a real NVIDIA GPU; skips, saying so, where there is none.
+# What needs a real NVIDIA GPU; skips, saying so, what is not there. ONNX Runtime's part: in an environment with
+# [ort-gpu] instead, `python -m pytest -m gpu -W default -rs tests/gpu`. Warnings are of torch and CuPy there.
 check-gpu: .venv/.ready
-	.venv/bin/python -m pytest -m gpu -rs tests/gpu
+	.venv/bin/python -m pytest -m gpu -W default -rs tests/gpu
 
 .venv-run/.ready: $(NATIVE)
 	$(PYTHON) -m venv .venv-run

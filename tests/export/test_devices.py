@@ -1,7 +1,6 @@
 """Training off the CPU, as far as a machine without a GPU can tell: tests/gpu/test_training.py does the rest."""
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,10 +51,9 @@ class TestBatches:
 
 
 @pytest.fixture
-def no_autocast(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is none for the meta device."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
-    yield
 
 
 @pytest.mark.usefixtures("no_autocast")

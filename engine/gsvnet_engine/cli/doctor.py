@@ -157,7 +157,7 @@ def check_gpu() -> Check:
     except GsvnetError as error:
         return Check(name="GPU", ok=False, detail=f"{error}; networks run on the CPU", optional=True)
     try:
-        card, choice = examine(GpuOptions())
+        _, choice = examine(GpuOptions())
     except GsvnetError as error:
         detail = f"{_described(card)}; {error}; the next line says whether ONNX Runtime takes its place"
         return Check(name="GPU", ok=False, detail=detail, optional=True)

@@ -9,7 +9,6 @@ import copy
 import io
 import json
 import math
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -27,8 +26,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from gsvnet_engine import machine
 from gsvnet_engine.errors import InputError, UsageError
 from gsvnet_export.outputs import Say, whole, writing
+
+CPU = torch.device("cpu")
+B = TypeVar("B")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,10 +147,6 @@ def config_rates(optimizer: torch.optim.Optimizer) -> list[float]:
     return [group["base_lr"] for group in optimizer.param_groups]
 
 
-CPU = torch.device("cpu")
-B = TypeVar("B")
-
-
 def on(device: torch.device, batch: B) -> B:
     """A batch (a dataclass) with its tensors on the device."""
     given = {field.name: getattr(batch, field.name) for field in fields(batch)}  # type: ignore[arg-type]
@@ -157,7 +156,7 @@ def on(device: torch.device, batch: B) -> B:
 
 def workers_beside(device: torch.device) -> int:
     """How many processes make batches: none beside a CPU that trains, else one for each core but the training's."""
-    return 0 if device.type == "cpu" else max(1, len(os.sched_getaffinity(0)) - 1)
+    return 0 if device.type == "cpu" else max(1, machine.cores() - 1)
 
 
 def bf16_where_fast(device: torch.device = CPU) -> torch.autocast:

@@ -5,9 +5,12 @@ import av.codec
 import pytest
 
 from gsvnet_engine import __version__
+from gsvnet_engine.backends.tensorrt import backend
 from gsvnet_engine.bundle import Bundle
 from gsvnet_engine.cli import doctor, main
-from gsvnet_engine.errors import BundleError
+from gsvnet_engine.cuda import device
+from gsvnet_engine.cuda.device import DeviceInfo
+from gsvnet_engine.errors import BackendError, BundleError
 
 pytestmark = pytest.mark.usefixtures("installed")
 
@@ -83,3 +86,20 @@ class TestDoctor:
     def test_a_check_never_ends_the_report(self) -> None:
         check = doctor._check("x", lambda: str(1 / 0), "buy another")
         assert (check.ok, check.detail) == (False, "ZeroDivisionError: division by zero: buy another")
+
+    def test_a_gpu_that_no_tensorrt_serves(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        card = DeviceInfo(index=0, name="Toy 9", capability=(9, 0), memory_bytes=3 << 30, driver=(13, 0))
+
+        def refuse(options: object) -> None:
+            raise BackendError("tensorrt: is not installed")
+
+        monkeypatch.setattr(device, "probe", lambda: [card])
+        monkeypatch.setattr(backend, "examine", refuse)
+        code, well, detail = examined(capsys)
+        assert code == 0 and not well["GPU"]
+        assert detail["GPU"] == (
+            "Toy 9 (compute capability 9.0, 3 GiB, driver for CUDA 13.0); tensorrt: is not installed; the next "
+            "line says whether ONNX Runtime takes its place"
+        )
