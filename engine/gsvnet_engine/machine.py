@@ -2,6 +2,7 @@
 
 import os
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ _CPU_FEATURES = (
     "asimd",
     "bf16",
 )
+_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def cpu() -> dict[str, Any]:
@@ -55,6 +57,12 @@ def cpu() -> dict[str, Any]:
         "model": fields.get("model name", platform.machine()),
         "features": [feature for feature in _CPU_FEATURES if feature in present],
     }
+
+
+@cache
+def computes_bf16() -> bool:
+    """Whether the processor has bf16 instructions. Libraries take bf16 without them too, much slower than float32."""
+    return not _BF16.isdisjoint(cpu()["features"])
 
 
 def cores() -> int:

@@ -144,7 +144,7 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         step, before = state["step"], state["seconds"]
     weights, began, saved = class_weights(stills), time.monotonic(), time.monotonic()
-    bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # elsewhere it is slower than float32
+    bf16 = torch.cpu._is_avx512_bf16_supported()  # elsewhere it is slower than float32
     network.train()
     while (elapsed := before + time.monotonic() - began) < seconds:
         rate = 3e-3 * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * elapsed / seconds))
