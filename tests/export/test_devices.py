@@ -68,7 +68,7 @@ class TestNetworks:
         "form",
         [
             {},
-            {"refined": True, "residual": True, "flow_refinements": 2, "sharpened": True},
+            {"refined": True, "residual": True, "flow_refinements": 2, "sharpened": True, "cubic": True},
             {"window": 5, "learned_kernels": True},
             {"intra": False},
         ],

@@ -14,7 +14,13 @@ from gsvnet_export.networks import Propagation, build_keyframe
 from gsvnet_export.networks.propagation import PropagationConfig
 
 CLASSES = 4
-OURS: dict[str, Any] = {"refined": True, "residual": True, "flow_refinements": 2, "sharpened": True}
+OURS: dict[str, Any] = {
+    "refined": True,
+    "residual": True,
+    "flow_refinements": 2,
+    "sharpened": True,
+    "cubic": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +147,7 @@ def test_verification_catches_a_score_that_is_no_number() -> None:
         {"residual": True},
         {"flow_refinements": 2},
         {"sharpened": True},
+        {"cubic": True, "window": 5},
     ],
 )
 def test_ablation_variants_export(variant: dict[str, int]) -> None:

@@ -73,8 +73,8 @@ class TestGuidedFilter:
         assert all(max(abs(dy), abs(dx)) <= 1 or {abs(dy), abs(dx)} <= {0, 2} for dy, dx in offsets)
 
     def test_guide_sums_to_one_and_is_not_negative(self) -> None:
-        weights, correction = Guide(4, 10).eval()([torch.randn(2, 4, 9, 6)])
-        assert correction is None
+        weights, correction, gains = Guide(4, 10).eval()([torch.randn(2, 4, 9, 6)])
+        assert correction is gains is None
         assert (weights >= 0).all()
         torch.testing.assert_close(weights.sum(1), torch.ones(2, 9, 6))
 
@@ -111,3 +111,50 @@ class TestLabelUpsample:
         expected = F.interpolate(scores, size=(29, 50), mode="bilinear").argmax(1)
         assert labels.dtype == torch.uint8
         assert torch.equal(labels.long(), expected)
+
+
+class TestCubicWeights:
+    @staticmethod
+    def sampled(scores: torch.Tensor, flow: torch.Tensor, gain: float) -> torch.Tensor:
+        """The warp, and what the filter makes of it by these weights alone."""
+        warped, _ = operations.segmentation_warp(scores, flow)
+        weights = operations.cubic_weights(flow, torch.full_like(flow, gain))
+        weights[:, 4] += 1  # the middle of the nine
+        weights = torch.cat([weights, torch.zeros_like(weights[:, :1])], 1)
+        return operations.guided_filter(warped, torch.zeros_like(warped), weights)
+
+    def test_halfway_it_is_catmull_and_roms(self) -> None:
+        scores = torch.randn(1, 2, 9, 12)
+        flow = torch.zeros(1, 2, 9, 12)
+        flow[:, 0] = 2.5
+        found = self.sampled(scores, flow, 1.0)[..., 1:-5]
+        before, left, right, behind = (scores[..., k : k + 6] for k in (2, 3, 4, 5))
+        expected = (9 * (left + right) - before - behind) / 16
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+    def test_halfway_up_and_down_with_a_gain_of_one_and_a_half_it_is_the_usual_bicubic(self) -> None:
+        scores = torch.randn(1, 2, 12, 9)
+        flow = torch.zeros(1, 2, 12, 9)
+        flow[:, 1] = -1.5
+        y, x = torch.meshgrid(torch.arange(12.0) - 1.5, torch.arange(9.0), indexing="ij")
+        grid = torch.stack([(2 * x + 1) / 9 - 1, (2 * y + 1) / 12 - 1], -1)[None]
+        expected = torch.nn.functional.grid_sample(
+            scores, grid, mode="bicubic", padding_mode="border", align_corners=False
+        )
+        found = self.sampled(scores, flow, 1.5)
+        torch.testing.assert_close(found[:, :, 4:-1], expected[:, :, 4:-1], atol=1e-5, rtol=1e-5)
+
+    def test_elsewhere_it_is_nearer_to_a_smooth_field_than_bilinear(self) -> None:
+        column = torch.arange(40.0)
+        scores = torch.sin(column * 0.9).expand(1, 1, 8, 40).contiguous()
+        for fraction in (0.2, 0.35, 0.8):
+            flow = torch.zeros(1, 2, 8, 40)
+            flow[:, 0] = fraction
+            truth = torch.sin((column + fraction) * 0.9).expand(1, 1, 8, 40)
+            off = [(self.sampled(scores, flow, gain) - truth)[..., 2:-3].abs().max() for gain in (0.0, 1.0)]
+            assert off[1] < 0.45 * off[0]
+
+    def test_whole_cells_and_sums(self) -> None:
+        flow, gains = torch.randn(2, 2, 5, 7) * 3, torch.randn(2, 2, 5, 7)
+        assert operations.cubic_weights(flow, gains).sum(1).abs().max() < 1e-6
+        assert operations.cubic_weights(flow.round(), gains).abs().max() == 0

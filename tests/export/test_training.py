@@ -670,7 +670,9 @@ def test_preset_flow_teaches_the_flow_alone(root: Path, runs: Path, tmp_path: Pa
     assert batch.pictures.shape[:2] == (2, 4) and batch.flows.shape[:2] == (1, 4) and not len(batch.scores)
     torch.manual_seed(recipe.seed)
     before = Propagation(
-        PropagationConfig(classes=11, refined=True, residual=True, flow_refinements=2, sharpened=True)
+        PropagationConfig(
+            classes=11, refined=True, residual=True, flow_refinements=2, sharpened=True, cubic=True
+        )
     ).state_dict()
     after = propagation.train_propagation(tmp_path / "flow", recipe, 11, windows).state_dict()
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
@@ -706,7 +708,7 @@ def test_paper_preset_is_the_papers() -> None:
     paper = propagation.PRESETS["paper"]
     assert (paper.optimizer, paper.lr, paper.batch, paper.weight_decay) == ("sgd", 0.002, 8, 5e-4)
     assert (paper.refined, paper.residual, paper.flow_refinements) == (False, False, 0)
-    assert (paper.sharpened, paper.drift) == (False, 0)
+    assert (paper.sharpened, paper.cubic, paper.drift) == (False, False, 0)
     assert (paper.flow_weight, paper.intra_weight) == (0, 0)
     assert propagation._schedule(paper)(1000) == pytest.approx(0.992**10)
 

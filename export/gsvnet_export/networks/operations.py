@@ -85,6 +85,21 @@ def guided_filter_body(warped: Tensor, intra: Tensor, weights: Tensor) -> Tensor
     return total + weights[:, -1:] * intra
 
 
+def cubic_weights(flow: Tensor, gains: Tensor) -> Tensor:
+    """(flow [N,2,h,w] in cells, gains [N,2,h,w], x then y) -> what to add to the nine weights of W's neighbours,
+    [N,9,h,w], summing to zero: bilinear samples become cubic ones.
+
+    A bilinear sample at a fraction f between two cells is off by f (1 - f) / 2 of the second derivative, for which the
+    second difference of W's own neighbours stands: taken off with a gain of 1 it gives Catmull and Rom's weights where
+    f is a half, with 1.5 those of the usual bicubic (Keys 1981, a = -0.75).
+    """
+    fraction = flow - flow.floor()
+    bend = gains * fraction * (1 - fraction) * 0.5
+    x, y = bend[:, :1], bend[:, 1:]
+    none = torch.zeros_like(x)
+    return torch.cat([none, -y, none, -x, 2 * (x + y), -x, none, -y, none], 1)
+
+
 def label_upsample(scores: Tensor, size: Tensor) -> Tensor:
     """(scores [N,C,h,w], size int64 [2] = H, W) -> labels uint8 [N,H,W]: bilinear, half-pixel centres, argmax."""
     if _named.get():

@@ -166,10 +166,8 @@ def bf16_where_fast(device: torch.device = CPU) -> torch.autocast:
     EfficientNet-Lite0, 8 views of 528x384, one AVX2 core: 54 s against 6.5 s; a 3x3 convolution of 64 channels on a
     core with AVX-512 but not AVX512-BF16: five times); with AVX512-BF16 it is 5 to 8 times faster.
     """
-    if device.type == "cpu":
-        fast = machine.computes_bf16()
-    else:
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    on_gpu = device.type != "cpu"
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else machine.computes_bf16()
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
 
 

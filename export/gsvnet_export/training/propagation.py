@@ -63,13 +63,14 @@ class PropagationRecipe:
     residual: bool = True
     flow_refinements: int = 2
     sharpened: bool = True
+    cubic: bool = True
     flow_steps: int = 0  # the first steps teach the flow alone, on pairs of frames
     drift: int = 16  # half of the windows start from scores propagated so far, to the window's end and back
 
 
 def _of_papers_network(recipe: PropagationRecipe) -> PropagationRecipe:
     """The recipe for the paper's network, without what is ours."""
-    return replace(recipe, refined=False, residual=False, flow_refinements=0, sharpened=False)
+    return replace(recipe, refined=False, residual=False, flow_refinements=0, sharpened=False, cubic=False)
 
 
 PRESETS = {
@@ -372,7 +373,8 @@ def train_propagation(
 ) -> nn.Module:
     """Train PF into `folder`; returns its EMA weights, on `device`. The last tenth of each clip is only measured.
 
-    `init`: a checkpoint of PF to start from; the stages that refine the flow, and Sharpen, may be missing there.
+    `init`: a checkpoint of PF to start from; what refines the flow, sharpens, or makes cubic samples may be missing
+    there.
     """
     torch.manual_seed(recipe.seed)
     config = PropagationConfig(
@@ -384,15 +386,16 @@ def train_propagation(
         residual=recipe.residual,
         flow_refinements=recipe.flow_refinements,
         sharpened=recipe.sharpened,
+        cubic=recipe.cubic,
     )
     model = Propagation(config)
     if init is not None:
-        state, optional = load_checkpoint(init)[0], ("flow.refine.", "filter.sharpen.")
+        state, optional = load_checkpoint(init)[0], ("flow.refine.", "filter.sharpen.", "guide.gains.")
         try:
             load_matching(model, state, str(init), optional=optional)
         except ValueError as error:
             raise InputError(f"{error}; give a checkpoint of PF for the same {classes} classes") from error
-    model.to(device)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     rest, tails = held_out_tail(windows.clips)
     weights = None
     if recipe.class_weighted and windows.stills is not None:
