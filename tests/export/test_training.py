@@ -234,6 +234,17 @@ def test_the_record_of_a_resumed_run_is_that_of_a_whole_one(tmp_path: Path) -> N
         assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
+@contextmanager
+def own_interrupts() -> Iterator[None]:
+    """Ctrl-C as at a terminal: a shell's background job is born deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_an_interruption_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle of a step, whose weights are half changed at that moment."""
     learn_a_line(tmp_path / "whole")
@@ -248,9 +259,8 @@ def test_an_interruption_loses_no_step(tmp_path: Path, monkeypatch: pytest.Monke
 
     said: list[str] = []
     monkeypatch.setattr(loop, "_follow", follow_and_interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with own_interrupts(), pytest.raises(KeyboardInterrupt):
         learn_a_line(tmp_path / "parts", say=said.append)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert said == [f"{tmp_path / 'parts'}: 30 of 100 steps are done and saved; --resume goes on from there"]
     _, config = loop.load_checkpoint(tmp_path / "parts/checkpoint.safetensors")
     assert config["steps_done"] == 30
