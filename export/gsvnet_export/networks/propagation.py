@@ -29,9 +29,7 @@ class PropagationConfig:
     residual: bool = False  # the guide sees what the flow does not explain: |i_t - warped i_{t-1}|
     flow_refinements: int = 0  # stages that correct the flow by matching the pictures, the last one finest
     sharpened: bool = False  # a correction of S_t, which sees W beside the pictures: what warping blurred
-    cubic: bool = (
-        False  # the filter makes cubic samples of W's bilinear ones, where and as far as the guide says
-    )
+    cubic: bool = False  # the filter makes cubic samples of W's bilinear ones, as far as the guide says
 
     def __post_init__(self) -> None:
         if self.refined and not self.intra:
