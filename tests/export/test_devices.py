@@ -68,7 +68,14 @@ class TestNetworks:
         "form",
         [
             {},
-            {"refined": True, "residual": True, "flow_refinements": 2, "sharpened": True, "cubic": True},
+            {
+                "refined": True,
+                "residual": True,
+                "flow_refinements": 2,
+                "sharpened": True,
+                "cubic": True,
+                "gated": True,
+            },
             {"window": 5, "learned_kernels": True},
             {"intra": False},
         ],

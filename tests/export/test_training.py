@@ -24,7 +24,7 @@ from gsvnet_export.data.stills import IGNORE, Still, Stills
 from gsvnet_export.networks import build_keyframe
 from gsvnet_export.networks.propagation import FlowNetwork, Propagation, PropagationConfig
 from gsvnet_export.training import keyframe, loop, propagation, soup, windows
-from gsvnet_export.training.augment import random_view
+from gsvnet_export.training.augment import other_weather, random_view
 from gsvnet_export.training.camera import CameraPath, MovedStill, SceneClasses, camera_path, closeness
 from gsvnet_export.training.crossing import CrossedStill, crossing, cut_from
 from gsvnet_export.training.windows import ReferenceFlow, Windows, load_windows
@@ -573,6 +573,22 @@ def test_things_that_cross_have_exact_labels_and_motion() -> None:
     assert cut_from(stills, [], rng) is None
 
 
+def test_other_weather_paints_sky_and_road_and_darkens_the_rest() -> None:
+    image, labels = street_still()
+    sky, road = labels == 0, labels == 1
+    painted = marked = shaded = 0
+    for seed in range(12):
+        seen = other_weather(image, sky, road, np.random.default_rng(seed))
+        again = other_weather(image, sky, road, np.random.default_rng(seed))
+        assert seen.shape == image.shape and seen.dtype == np.uint8 and (seen == again).all()
+        rest = ~sky & ~road
+        assert (seen[rest] <= image[rest]).all()
+        painted += int((seen[sky] > image[sky]).any())
+        marked += int((seen[road] > image[road]).any())
+        shaded += int((seen[rest] < image[rest]).any())
+    assert 0 < painted < 12 and 0 < marked < 12 and 0 < shaded < 12
+
+
 def test_near_things_move_faster_than_far_ones() -> None:
     image, labels = street_still()
     still = (np.eye(3),) * 2
@@ -665,10 +681,10 @@ def test_parts_that_are_ours_start_as_none(root: Path, runs: Path, tmp_path: Pat
         before.flow.load_state_dict(same.flow.state_dict(), strict=False)  # type: ignore[union-attr]
         expected = before.flow(pictures[0], pictures[1])
         torch.testing.assert_close(same.flow(pictures[0], pictures[1]), expected)  # type: ignore[operator]
-    for head in (same.flow.refine[1].head, same.filter.sharpen.head):  # type: ignore[index,union-attr]
+    for head in (same.flow.refine[1].head, same.filter.sharpen.head, same.filter.gate.head):  # type: ignore[index,union-attr]
         assert head.weight.abs().max() == 0  # type: ignore[union-attr,operator]
     moved = propagation.train_propagation(tmp_path / "moved", replace(recipe, lr=1e-3), 11, windows, start)
-    for head in (moved.flow.refine[1].head, moved.filter.sharpen.head):  # type: ignore[index,union-attr]
+    for head in (moved.flow.refine[1].head, moved.filter.sharpen.head, moved.filter.gate.head):  # type: ignore[index,union-attr]
         assert head.weight.abs().max() > 0  # type: ignore[union-attr,operator]
 
 
@@ -681,7 +697,13 @@ def test_preset_flow_teaches_the_flow_alone(root: Path, runs: Path, tmp_path: Pa
     torch.manual_seed(recipe.seed)
     before = Propagation(
         PropagationConfig(
-            classes=11, refined=True, residual=True, flow_refinements=2, sharpened=True, cubic=True
+            classes=11,
+            refined=True,
+            residual=True,
+            flow_refinements=2,
+            sharpened=True,
+            cubic=True,
+            gated=True,
         )
     ).state_dict()
     after = propagation.train_propagation(tmp_path / "flow", recipe, 11, windows).state_dict()
@@ -718,7 +740,7 @@ def test_paper_preset_is_the_papers() -> None:
     paper = propagation.PRESETS["paper"]
     assert (paper.optimizer, paper.lr, paper.batch, paper.weight_decay) == ("sgd", 0.002, 8, 5e-4)
     assert (paper.refined, paper.residual, paper.flow_refinements) == (False, False, 0)
-    assert (paper.sharpened, paper.cubic, paper.drift) == (False, False, 0)
+    assert (paper.sharpened, paper.cubic, paper.gated, paper.drift) == (False, False, False, 0)
     assert (paper.flow_weight, paper.intra_weight) == (0, 0)
     assert propagation._schedule(paper)(1000) == pytest.approx(0.992**10)
 

@@ -19,7 +19,7 @@ from gsvnet_export.networks.layers import ConvBNReLU, ConvOfTwo, Normalise, resi
 @dataclass(frozen=True, kw_only=True)
 class PropagationConfig:
     """Which PF. The defaults are the paper's; window, intra and learned_kernels serve its ablations (Tables 4 to 7);
-    refined, residual, flow_refinements, sharpened and cubic are ours."""
+    refined, residual, flow_refinements, sharpened, cubic and gated are ours."""
 
     classes: int
     window: int = 3  # 3: the nine offsets of a 3x3 window; 5: 17 of the 25 of a 5x5 window
@@ -30,10 +30,13 @@ class PropagationConfig:
     flow_refinements: int = 0  # stages that correct the flow by matching the pictures, the last one finest
     sharpened: bool = False  # a correction of S_t, which sees W beside the pictures: what warping blurred
     cubic: bool = False  # the filter makes cubic samples of W's bilinear ones, as far as the guide says
+    gated: bool = False  # the filter's weights are corrected by what they weigh: W and f
 
     def __post_init__(self) -> None:
-        if self.refined and not self.intra:
-            raise ValueError("refined corrects the intra features: it needs intra")
+        if (self.refined or self.gated) and not self.intra:
+            raise ValueError("refined and gated are about the intra features: they need intra")
+        if self.cubic and self.learned_kernels:
+            raise ValueError("cubic adds to the weights of ideal-delay kernels: it needs learned_kernels off")
 
 
 class FlowNetwork(nn.Module):
@@ -176,14 +179,14 @@ class IntraFeatures(nn.Module):
 
 
 class Guide(nn.Module):
-    """G: (f [N,C,h,w] or nothing, E [N,1,h,w]) -> Γ [N,weights,h,w], >= 0 and summing to one at every pixel.
+    """G: (f [N,C,h,w] or nothing, E [N,1,h,w]) -> the logits of Γ [N,weights,h,w].
 
     Ours: `pictures`, i_t and the warped i_{t-1} [N,3,h,w], show it what the flow does not explain; with `correction`
     channels it also gives a correction of f, and with `gains` how far the filter makes cubic samples.
 
     Tried: W as one more feature. The training loss fell by 8 %, but because the corrected f came to repeat what was
-    carried: cars that had left stayed (IoU of cars 71.7 instead of 77.1 four frames on, in mid-training). And f as one
-    more input of Sharpen: no lower loss in 100 steps.
+    carried: cars that had left stayed (IoU of cars 71.7 instead of 77.1 four frames on, in mid-training). Hence Gate,
+    which corrects the weights alone. And f as one more input of Sharpen: no lower loss in 100 steps.
     """
 
     def __init__(self, inputs: int, weights: int, correction: int = 0, *, gains: bool = False) -> None:
@@ -209,18 +212,38 @@ class Guide(nn.Module):
         x = self.up1(resize(self.down2(middle), middle))
         x = self.up2(resize(x, stem)) + stem
         return Guidance(
-            F.softmax(self.head(x), 1),
+            self.head(x),
             None if self.correction is None else self.correction(x),
             None if self.gains is None else self.gains(x) + 1.5,
         )
 
 
 class Guidance(NamedTuple):
-    """Γ [N,weights,h,w], a correction of f [N,C,h,w], and gains of operations.cubic_weights [N,2,h,w]."""
+    """Γ's logits [N,weights,h,w], a correction of f [N,C,h,w], and gains of operations.cubic_weights [N,2,h,w]."""
 
-    weights: Tensor
+    logits: Tensor
     correction: Tensor | None
     gains: Tensor | None
+
+
+class Gate(nn.Module):
+    """(W, corrected f [N,C,h,w], i_t, warped i_{t-1} [N,3,h,w]) -> a correction of Γ's logits [N,weights,h,w].
+
+    The guide does not see W: where f says road and the pictures differ, it cannot know whether W still says car there
+    (a car that has left: f is right) or pole (too thin for f: W is).
+    """
+
+    def __init__(self, classes: int, weights: int) -> None:
+        super().__init__()
+        self.body = ConvBNReLU(2 * classes + 3, 32)
+        self.head = nn.Conv2d(32, weights, 3, padding=1)
+        nn.init.zeros_(self.head.weight)  # starts as no correction
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def forward(self, warped: Tensor, intra: Tensor, current: Tensor, before: Tensor) -> Tensor:
+        seen = [warped, intra, (current - before).abs() * 4]
+        correction: Tensor = self.head(self.body(torch.cat(seen, 1)))
+        return correction
 
 
 class Sharpen(nn.Module):
@@ -244,10 +267,12 @@ class Sharpen(nn.Module):
 
 
 class GuidedFilter(nn.Module):
-    """(W, f, Γ) -> S_t [N,C,h,w]: a weighted sum of W's neighbours and of f, the same weights for every class.
+    """(W, f, Γ's logits) -> S_t [N,C,h,w]: a weighted sum of W's neighbours and of f, the same weights for every
+    class. Γ [N,weights,h,w], the softmax, is >= 0 and sums to one at every pixel.
 
-    Ours: with `cubic`, the flow and gains [N,2,h,w], weights that make cubic samples of W; with `sharpen` a correction
-    of the sum, from W and `pictures`, i_t and the warped i_{t-1} [N,3,h,w].
+    Ours: with `gate` a correction of the logits, with `sharpen` one of the sum, from W (the gate: and f) and
+    `pictures`, i_t and the warped i_{t-1} [N,3,h,w]; with `cubic`, the flow and gains [N,2,h,w], weights that make
+    cubic samples of W.
     """
 
     def __init__(self, config: PropagationConfig) -> None:
@@ -255,16 +280,21 @@ class GuidedFilter(nn.Module):
         self.kernels = (
             nn.Parameter(operations.delay_kernels(config.window)) if config.learned_kernels else None
         )
+        weights = len(operations.OFFSETS[config.window]) + config.intra
+        self.gate = Gate(config.classes, weights) if config.gated else None
         self.sharpen = Sharpen(config.classes) if config.sharpened else None
 
     def forward(
         self,
         warped: Tensor,
         intra: Tensor | None,
-        weights: Tensor,
+        logits: Tensor,
         pictures: tuple[Tensor, Tensor] | None = None,
         cubic: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
+        if self.gate is not None and intra is not None and pictures is not None:
+            logits = logits + self.gate(warped, intra, *pictures)
+        weights = F.softmax(logits, 1)
         if cubic is not None:
             added = operations.cubic_weights(*cubic)
             if intra is not None:
@@ -315,7 +345,7 @@ class Propagation(nn.Module):
         warped, edges = self.warp(scores, flow)
         intra = self.intra(current) if self.intra is not None else None
         pictures = None
-        if self.config.residual or self.config.sharpened:
+        if self.config.residual or self.config.sharpened or self.config.gated:
             pictures = (current, self.warp(previous, flow)[0])
         guidance = self.guide(
             [edges] if intra is None else [intra, edges], pictures if self.config.residual else None
@@ -323,7 +353,7 @@ class Propagation(nn.Module):
         if intra is not None and guidance.correction is not None:
             intra = intra + guidance.correction
         cubic = None if guidance.gains is None else (flow, guidance.gains)
-        return PropagationStep(self.filter(warped, intra, guidance.weights, pictures, cubic), flow, intra)
+        return PropagationStep(self.filter(warped, intra, guidance.logits, pictures, cubic), flow, intra)
 
     def describe(self) -> dict[str, Any]:
         """The configuration as plain JSON values; `Propagation(PropagationConfig(**d))` builds the same network."""

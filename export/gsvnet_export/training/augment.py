@@ -54,6 +54,19 @@ def random_view(
     return np.ascontiguousarray(lit.transpose(2, 0, 1)), np.ascontiguousarray(classes)
 
 
+def other_weather(image: Image, sky: NDArray[np.bool_], road: NDArray[np.bool_], rng: Generator) -> Image:
+    """[H,W,3] uint8, its sky and road [H,W] -> the same under another sky, with other markings and in up to three
+    shadows, each or none of them."""
+    scene: Array = image.astype(np.float32) / np.float32(255)
+    if rng.random() < 0.4 and sky.any():
+        scene = other_sky(scene, sky, rng)
+    if rng.random() < 0.3 and road.any():
+        scene = markings(scene, road, rng)
+    for _ in range(int(rng.integers(4))):
+        scene = cast_shadow(scene, rng)
+    return np.round(scene * 255).astype(np.uint8)
+
+
 def other_sky(picture: Array, sky: NDArray[np.bool_], rng: Generator) -> NDArray[np.float32]:
     """[H,W,3] float32 in 0..1, its sky [H,W] -> the same under another sky: a gradient of two colours with clouds.
 

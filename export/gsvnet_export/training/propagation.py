@@ -64,13 +64,16 @@ class PropagationRecipe:
     flow_refinements: int = 2
     sharpened: bool = True
     cubic: bool = True
+    gated: bool = True
     flow_steps: int = 0  # the first steps teach the flow alone, on pairs of frames
     drift: int = 16  # half of the windows start from scores propagated so far, to the window's end and back
 
 
 def _of_papers_network(recipe: PropagationRecipe) -> PropagationRecipe:
     """The recipe for the paper's network, without what is ours."""
-    return replace(recipe, refined=False, residual=False, flow_refinements=0, sharpened=False, cubic=False)
+    return replace(
+        recipe, refined=False, residual=False, flow_refinements=0, sharpened=False, cubic=False, gated=False
+    )
 
 
 PRESETS = {
@@ -373,8 +376,8 @@ def train_propagation(
 ) -> nn.Module:
     """Train PF into `folder`; returns its EMA weights, on `device`. The last tenth of each clip is only measured.
 
-    `init`: a checkpoint of PF to start from; what refines the flow, sharpens, or makes cubic samples may be missing
-    there.
+    `init`: a checkpoint of PF to start from; what refines the flow, sharpens, gates, or makes cubic samples may be
+    missing there.
     """
     torch.manual_seed(recipe.seed)
     config = PropagationConfig(
@@ -387,12 +390,13 @@ def train_propagation(
         flow_refinements=recipe.flow_refinements,
         sharpened=recipe.sharpened,
         cubic=recipe.cubic,
+        gated=recipe.gated,
     )
     model = Propagation(config)
     if init is not None:
-        state, optional = load_checkpoint(init)[0], ("flow.refine.", "filter.sharpen.", "guide.gains.")
+        optional = ("flow.refine.", "filter.sharpen.", "filter.gate.", "guide.gains.")
         try:
-            load_matching(model, state, str(init), optional=optional)
+            load_matching(model, load_checkpoint(init)[0], str(init), optional=optional)
         except ValueError as error:
             raise InputError(f"{error}; give a checkpoint of PF for the same {classes} classes") from error
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -28,6 +28,7 @@ from gsvnet_export.data.clips import training_clips
 from gsvnet_export.data.datasets import load_labelled
 from gsvnet_export.data.stills import Labels, Stills, version
 from gsvnet_export.outputs import Say, whole, writing
+from gsvnet_export.training.augment import other_weather
 from gsvnet_export.training.camera import MovedStill, SceneClasses, camera_path
 from gsvnet_export.training.crossing import CrossedStill, crossing, cut_from
 from gsvnet_export.training.loop import CPU, bf16_where_fast
@@ -191,7 +192,7 @@ class StillWindows:
         self.stills, self.classes, self.geometry = stills, classes, geometry
         self.variants, self.seed = variants, seed
         self._folder = folder
-        way = str((variants, seed, classes, "crossed"))
+        way = str((variants, seed, classes, "crossed, in other weather"))
         self._name = f"stills-{_digest(*stills.versions(), way, str(geometry))}"
         frames = (self._filmed(index) for index in range(len(self)))
         parts = ("pictures", "labels", "flows")
@@ -229,9 +230,12 @@ class StillWindows:
     def _moved(self, index: int) -> CrossedStill:
         """Every third variant of a still is zoomed and shifted as a whole, the others are driven into.
 
-        Things of other stills cross two of three windows, one or two of them.
+        Things of other stills cross two of three windows, one or two of them. Shadows move as the ground does: what is
+        dark on the road is not all cars.
         """
         image, labels = self.stills[index // self.variants]
+        sky, road = np.isin(labels, self.classes.sky), np.isin(labels, self.classes.ground[:1])
+        image = other_weather(image, sky, road, np.random.default_rng([self.seed, index, 1]))
         rng = np.random.default_rng([self.seed, index])
         path = camera_path(labels.shape, FRAMES, rng, drive=index % self.variants % 3 > 0)
         moved = MovedStill(image, labels, path, self.classes, rng)
