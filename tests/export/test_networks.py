@@ -75,7 +75,7 @@ def test_pooling_equals_adaptive_pooling(size: tuple[int, int], rows: int) -> No
         {"flow_refinements": 2},
         {"sharpened": True},
         {"cubic": True, "window": 5, "intra": False},
-        {"gated": True, "window": 5},
+        {"gated": True, "residual": True, "window": 5},
     ],
 )
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (9, 7), (17, 33), (45, 1), (5, 135)])

@@ -149,7 +149,7 @@ def test_verification_catches_a_score_that_is_no_number() -> None:
         {"flow_refinements": 2},
         {"sharpened": True},
         {"cubic": True, "window": 5},
-        {"gated": True, "window": 5},
+        {"gated": True, "residual": True, "window": 5},
     ],
 )
 def test_ablation_variants_export(variant: dict[str, int]) -> None:

@@ -73,8 +73,9 @@ class TestGuidedFilter:
         assert all(max(abs(dy), abs(dx)) <= 1 or {abs(dy), abs(dx)} <= {0, 2} for dy, dx in offsets)
 
     def test_guide_sums_to_one_and_is_not_negative(self) -> None:
-        weights, correction, gains = Guide(4, 10).eval()([torch.randn(2, 4, 9, 6)])
-        assert correction is gains is None
+        features = torch.randn(2, 4, 9, 6)
+        weights, intra, gains = Guide(4, 10).eval()([features])
+        assert intra is features and gains is None
         assert (weights >= 0).all()
         torch.testing.assert_close(weights.sum(1), torch.ones(2, 9, 6))
 

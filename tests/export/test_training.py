@@ -681,10 +681,10 @@ def test_parts_that_are_ours_start_as_none(root: Path, runs: Path, tmp_path: Pat
         before.flow.load_state_dict(same.flow.state_dict(), strict=False)  # type: ignore[union-attr]
         expected = before.flow(pictures[0], pictures[1])
         torch.testing.assert_close(same.flow(pictures[0], pictures[1]), expected)  # type: ignore[operator]
-    for head in (same.flow.refine[1].head, same.filter.sharpen.head, same.filter.gate.head):  # type: ignore[index,union-attr]
+    for head in (same.flow.refine[1].head, same.filter.sharpen.head, same.guide.gate.head):  # type: ignore[index,union-attr]
         assert head.weight.abs().max() == 0  # type: ignore[union-attr,operator]
     moved = propagation.train_propagation(tmp_path / "moved", replace(recipe, lr=1e-3), 11, windows, start)
-    for head in (moved.flow.refine[1].head, moved.filter.sharpen.head, moved.filter.gate.head):  # type: ignore[index,union-attr]
+    for head in (moved.flow.refine[1].head, moved.filter.sharpen.head, moved.guide.gate.head):  # type: ignore[index,union-attr]
         assert head.weight.abs().max() > 0  # type: ignore[union-attr,operator]
 
 

@@ -33,8 +33,12 @@ class PropagationConfig:
     gated: bool = False  # the filter's weights are corrected by what they weigh: W and f
 
     def __post_init__(self) -> None:
-        if (self.refined or self.gated) and not self.intra:
-            raise ValueError("refined and gated are about the intra features: they need intra")
+        if self.refined and not self.intra:
+            raise ValueError("refined corrects the intra features: it needs intra")
+        if self.gated and not (self.intra and self.residual):
+            raise ValueError(
+                "gated weighs by the intra features and what the guide sees: it needs intra and residual"
+            )
         if self.cubic and self.learned_kernels:
             raise ValueError("cubic adds to the weights of ideal-delay kernels: it needs learned_kernels off")
 
@@ -179,17 +183,20 @@ class IntraFeatures(nn.Module):
 
 
 class Guide(nn.Module):
-    """G: (f [N,C,h,w] or nothing, E [N,1,h,w]) -> the logits of Γ [N,weights,h,w].
+    """G: features (f [N,C,h,w] or nothing, E [N,1,h,w]) -> Γ [N,weights,h,w], >= 0 and summing to one at every pixel.
 
     Ours: `pictures`, i_t and the warped i_{t-1} [N,3,h,w], show it what the flow does not explain; with `correction`
-    channels it also gives a correction of f, and with `gains` how far the filter makes cubic samples.
+    channels it also corrects f, with `gated` (the classes) Γ by W, `warped` [N,C,h,w], and that f; with `gains` it says
+    how far the filter makes cubic samples.
 
     Tried: W as one more feature. The training loss fell by 8 %, but because the corrected f came to repeat what was
     carried: cars that had left stayed (IoU of cars 71.7 instead of 77.1 four frames on, in mid-training). Hence Gate,
     which corrects the weights alone. And f as one more input of Sharpen: no lower loss in 100 steps.
     """
 
-    def __init__(self, inputs: int, weights: int, correction: int = 0, *, gains: bool = False) -> None:
+    def __init__(
+        self, inputs: int, weights: int, correction: int = 0, *, gains: bool = False, gated: int = 0
+    ) -> None:
         super().__init__()
         self.stem = ConvBNReLU(inputs, 32)
         self.down1 = ConvBNReLU(32, 64, stride=2)
@@ -202,8 +209,15 @@ class Guide(nn.Module):
         if self.gains is not None:
             nn.init.zeros_(self.gains.weight)  # starts as the usual bicubic
             nn.init.zeros_(self.gains.bias)  # type: ignore[arg-type]
+        self.gate = Gate(gated, weights) if gated else None
 
-    def forward(self, features: list[Tensor], pictures: tuple[Tensor, Tensor] | None = None) -> "Guidance":
+    def forward(
+        self,
+        features: list[Tensor],
+        pictures: tuple[Tensor, Tensor] | None = None,
+        warped: Tensor | None = None,
+    ) -> "Guidance":
+        intra = features[0]
         if pictures is not None:
             features = [*features, (pictures[0] - pictures[1]).abs() * 4]  # some 0..1
         x = torch.cat(features, 1)
@@ -211,18 +225,19 @@ class Guide(nn.Module):
         middle = self.down1(stem)
         x = self.up1(resize(self.down2(middle), middle))
         x = self.up2(resize(x, stem)) + stem
-        return Guidance(
-            self.head(x),
-            None if self.correction is None else self.correction(x),
-            None if self.gains is None else self.gains(x) + 1.5,
-        )
+        logits = self.head(x)
+        if self.correction is not None:
+            intra = intra + self.correction(x)
+        if self.gate is not None and pictures is not None and warped is not None:
+            logits = logits + self.gate(warped, intra, *pictures)
+        return Guidance(F.softmax(logits, 1), intra, None if self.gains is None else self.gains(x) + 1.5)
 
 
 class Guidance(NamedTuple):
-    """Γ's logits [N,weights,h,w], a correction of f [N,C,h,w], and gains of operations.cubic_weights [N,2,h,w]."""
+    """Γ [N,weights,h,w], the first of the features, corrected, and gains of operations.cubic_weights [N,2,h,w]."""
 
-    logits: Tensor
-    correction: Tensor | None
+    weights: Tensor
+    intra: Tensor
     gains: Tensor | None
 
 
@@ -267,12 +282,10 @@ class Sharpen(nn.Module):
 
 
 class GuidedFilter(nn.Module):
-    """(W, f, Γ's logits) -> S_t [N,C,h,w]: a weighted sum of W's neighbours and of f, the same weights for every
-    class. Γ [N,weights,h,w], the softmax, is >= 0 and sums to one at every pixel.
+    """(W, f, Γ) -> S_t [N,C,h,w]: a weighted sum of W's neighbours and of f, the same weights for every class.
 
-    Ours: with `gate` a correction of the logits, with `sharpen` one of the sum, from W (the gate: and f) and
-    `pictures`, i_t and the warped i_{t-1} [N,3,h,w]; with `cubic`, the flow and gains [N,2,h,w], weights that make
-    cubic samples of W.
+    Ours: with `cubic`, the flow and gains [N,2,h,w], weights that make cubic samples of W; with `sharpen` a correction
+    of the sum, from W and `pictures`, i_t and the warped i_{t-1} [N,3,h,w].
     """
 
     def __init__(self, config: PropagationConfig) -> None:
@@ -280,21 +293,16 @@ class GuidedFilter(nn.Module):
         self.kernels = (
             nn.Parameter(operations.delay_kernels(config.window)) if config.learned_kernels else None
         )
-        weights = len(operations.OFFSETS[config.window]) + config.intra
-        self.gate = Gate(config.classes, weights) if config.gated else None
         self.sharpen = Sharpen(config.classes) if config.sharpened else None
 
     def forward(
         self,
         warped: Tensor,
         intra: Tensor | None,
-        logits: Tensor,
+        weights: Tensor,
         pictures: tuple[Tensor, Tensor] | None = None,
         cubic: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        if self.gate is not None and intra is not None and pictures is not None:
-            logits = logits + self.gate(warped, intra, *pictures)
-        weights = F.softmax(logits, 1)
         if cubic is not None:
             added = operations.cubic_weights(*cubic)
             if intra is not None:
@@ -333,7 +341,8 @@ class Propagation(nn.Module):
         self.intra = IntraFeatures(config.classes) if config.intra else None
         inputs = config.classes * config.intra + 1 + 3 * config.residual
         corrected = config.classes * config.refined
-        self.guide = Guide(inputs, kernels + config.intra, corrected, gains=config.cubic)
+        gated = config.classes * config.gated
+        self.guide = Guide(inputs, kernels + config.intra, corrected, gains=config.cubic, gated=gated)
         self.filter = GuidedFilter(config)
 
     def forward(self, current: Tensor, previous: Tensor, scores: Tensor) -> Tensor:
@@ -345,15 +354,14 @@ class Propagation(nn.Module):
         warped, edges = self.warp(scores, flow)
         intra = self.intra(current) if self.intra is not None else None
         pictures = None
-        if self.config.residual or self.config.sharpened or self.config.gated:
+        if self.config.residual or self.config.sharpened:
             pictures = (current, self.warp(previous, flow)[0])
         guidance = self.guide(
-            [edges] if intra is None else [intra, edges], pictures if self.config.residual else None
+            [edges] if intra is None else [intra, edges], pictures if self.config.residual else None, warped
         )
-        if intra is not None and guidance.correction is not None:
-            intra = intra + guidance.correction
+        intra = None if intra is None else guidance.intra
         cubic = None if guidance.gains is None else (flow, guidance.gains)
-        return PropagationStep(self.filter(warped, intra, guidance.logits, pictures, cubic), flow, intra)
+        return PropagationStep(self.filter(warped, intra, guidance.weights, pictures, cubic), flow, intra)
 
     def describe(self) -> dict[str, Any]:
         """The configuration as plain JSON values; `Propagation(PropagationConfig(**d))` builds the same network."""

@@ -394,7 +394,7 @@ def train_propagation(
     )
     model = Propagation(config)
     if init is not None:
-        optional = ("flow.refine.", "filter.sharpen.", "filter.gate.", "guide.gains.")
+        optional = ("flow.refine.", "filter.sharpen.", "guide.gate.", "guide.gains.")
         try:
             load_matching(model, load_checkpoint(init)[0], str(init), optional=optional)
         except ValueError as error:
