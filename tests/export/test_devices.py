@@ -1,7 +1,7 @@
 """Training off the CPU, as far as a machine without a GPU can tell: tests/gpu/test_training.py does the rest."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from gsvnet_export.cli.options import torch_device
 from gsvnet_export.networks import NETWORKS, build_keyframe
 from gsvnet_export.networks.propagation import Propagation, PropagationConfig
 from gsvnet_export.training import loop
+from gsvnet_export.training.propagation import PRESETS, network_config
 
 META = torch.device("meta")  # holds no numbers, and computes with none of the CPU's
 
@@ -68,20 +69,13 @@ class TestNetworks:
         "form",
         [
             {},
-            {
-                "refined": True,
-                "residual": True,
-                "flow_refinements": 2,
-                "sharpened": True,
-                "cubic": True,
-                "gated": True,
-            },
+            asdict(network_config(PRESETS["best"], 11)),
             {"window": 5, "learned_kernels": True},
             {"intra": False},
         ],
     )
     def test_propagation(self, form: dict[str, Any]) -> None:
-        model = Propagation(PropagationConfig(classes=11, **form)).to(META)
+        model = Propagation(PropagationConfig(**{"classes": 11, **form})).to(META)
         pictures, scores = torch.empty(2, 3, 24, 32, device=META), torch.empty(2, 11, 24, 32, device=META)
         step = model.step(pictures, pictures, scores)
         assert step.scores.shape == scores.shape

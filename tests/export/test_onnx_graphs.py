@@ -1,7 +1,5 @@
 """The exported graphs: deterministic, free of traces of the machine, equal to torch, their operators standard."""
 
-from typing import Any
-
 import numpy as np
 import onnx
 import pytest
@@ -12,16 +10,10 @@ from gsvnet_engine.errors import BundleError
 from gsvnet_export import onnx_graphs, verify
 from gsvnet_export.networks import Propagation, build_keyframe
 from gsvnet_export.networks.propagation import PropagationConfig
+from gsvnet_export.training.propagation import PRESETS, network_config
 
 CLASSES = 4
-OURS: dict[str, Any] = {
-    "refined": True,
-    "residual": True,
-    "flow_refinements": 2,
-    "sharpened": True,
-    "cubic": True,
-    "gated": True,
-}
+OURS = network_config(PRESETS["best"], CLASSES)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +64,7 @@ def test_plain_graphs_have_standard_operators_alone(graphs: dict[str, ModelProto
 def test_nodes_can_be_summed_by_part(
     networks: tuple[torch.nn.Module, Propagation], graphs: dict[str, ModelProto]
 ) -> None:
-    ours = Propagation(PropagationConfig(classes=CLASSES, **OURS))
+    ours = Propagation(OURS)
     _check_parts(graphs)
     _check_parts(onnx_graphs.build_graphs(networks[0], ours, CLASSES))
 

@@ -695,17 +695,7 @@ def test_preset_flow_teaches_the_flow_alone(root: Path, runs: Path, tmp_path: Pa
     batch = propagation.draw(0, recipe, windows.clips, windows.stills)
     assert batch.pictures.shape[:2] == (2, 4) and batch.flows.shape[:2] == (1, 4) and not len(batch.scores)
     torch.manual_seed(recipe.seed)
-    before = Propagation(
-        PropagationConfig(
-            classes=11,
-            refined=True,
-            residual=True,
-            flow_refinements=2,
-            sharpened=True,
-            cubic=True,
-            gated=True,
-        )
-    ).state_dict()
+    before = Propagation(propagation.network_config(recipe, 11)).state_dict()
     after = propagation.train_propagation(tmp_path / "flow", recipe, 11, windows).state_dict()
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"flow"}

@@ -7,7 +7,7 @@ untrained PF, by which the engine itself runs the network as teacher), `cache/`,
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -36,11 +36,11 @@ from gsvnet_export.adapt.videos import (
 from gsvnet_export.adapt.wrap import Normalisation
 from gsvnet_export.bundles import ExportOptions, load_propagation, write_bundle
 from gsvnet_export.cost import graph_cost
-from gsvnet_export.networks.propagation import Propagation, PropagationConfig
+from gsvnet_export.networks.propagation import Propagation
 from gsvnet_export.outputs import Say, check_writable, whole
 from gsvnet_export.training import propagation as training
 from gsvnet_export.training.loop import is_done
-from gsvnet_export.training.propagation import PropagationRecipe
+from gsvnet_export.training.propagation import PropagationRecipe, network_config
 from gsvnet_export.training.windows import ClipCache, Windows
 
 FEWEST_STEPS, MOST_STEPS = 20, 10_000
@@ -214,14 +214,9 @@ def _tried_sizes(network: Foreign) -> tuple[Size, ...]:
 
 def _draft(options: AdaptOptions, network: Foreign, keyframe: Any) -> Bundle:
     """The bundle with an untrained PF."""
-    pf = Propagation(_pf_config(options.recipe, network.classes)).eval()
+    pf = Propagation(network_config(options.recipe, network.classes)).eval()
     graphs = {"keyframe.onnx": keyframe, **onnx_graphs.propagation_graphs(pf, network.classes)}
     return _write(options, options.work / "draft", graphs, network, [], None)
-
-
-def _pf_config(recipe: PropagationRecipe, classes: int) -> PropagationConfig:
-    own = [f.name for f in fields(PropagationConfig) if f.name != "classes"]
-    return PropagationConfig(classes=classes, **{name: getattr(recipe, name) for name in own})
 
 
 def _settle(options: AdaptOptions, draft: Bundle, videos: list[str]) -> None:
@@ -291,7 +286,7 @@ def _trained(
 
 def _steps_for(options: AdaptOptions, network: Foreign, windows: Windows, say: Say) -> int:
     """Time a few steps of a network that is thrown away."""
-    model = Propagation(_pf_config(options.recipe, network.classes)).train()
+    model = Propagation(network_config(options.recipe, network.classes)).train()
     clips = training.held_out_tail(windows.clips)[0]
     segmentation = training.SegmentationLoss(class_weights=None, lovasz=options.recipe.lovasz)
     times = []

@@ -1,7 +1,7 @@
 """Training of PF with N frozen, end to end, from cached windows (GSVNet, section 4, and distillation from N)."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,12 @@ class PropagationRecipe:
     gated: bool = True
     flow_steps: int = 0  # the first steps teach the flow alone, on pairs of frames
     drift: int = 16  # half of the windows start from scores propagated so far, to the window's end and back
+
+
+def network_config(recipe: PropagationRecipe, classes: int) -> PropagationConfig:
+    """The network that a recipe is about."""
+    own = [field.name for field in fields(PropagationConfig) if field.name != "classes"]
+    return PropagationConfig(classes=classes, **{name: getattr(recipe, name) for name in own})
 
 
 def _of_papers_network(recipe: PropagationRecipe) -> PropagationRecipe:
@@ -380,19 +386,7 @@ def train_propagation(
     missing there.
     """
     torch.manual_seed(recipe.seed)
-    config = PropagationConfig(
-        classes=classes,
-        window=recipe.window,
-        intra=recipe.intra,
-        learned_kernels=recipe.learned_kernels,
-        refined=recipe.refined,
-        residual=recipe.residual,
-        flow_refinements=recipe.flow_refinements,
-        sharpened=recipe.sharpened,
-        cubic=recipe.cubic,
-        gated=recipe.gated,
-    )
-    model = Propagation(config)
+    model = Propagation(network_config(recipe, classes))
     if init is not None:
         optional = ("flow.refine.", "filter.sharpen.", "guide.gate.", "guide.gains.")
         try:
